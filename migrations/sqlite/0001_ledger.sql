@@ -1,0 +1,154 @@
+-- The books of one ledger. One process writes them; readers are welcome.
+--
+-- SQLite's cost is the number of pages a transaction dirties, so rows are kept in the order in which they are written:
+-- entries by their position, holds by their number. What a page per row would cost, were they kept by account, is paid
+-- only once in a while (entries_milestone).
+--
+-- A ledger in SQLite has one bucket. Its number, 0, is a column nowhere.
+
+create table meta (
+    name text not null primary key,
+    value blob not null
+) strict, without rowid;
+
+-- The last numbers given out, and until when the sweeper stays away.
+create table buckets (
+    bucket integer not null primary key check (bucket = 0),
+    position integer not null check (position >= 0),
+    hold_no integer not null check (hold_no >= 0),
+    account_no integer not null check (account_no >= 0),
+    pause integer not null
+) strict;
+
+insert into buckets values (0, 0, 0, 0, 0);
+
+-- Running totals: always the sum of the account's entries.
+create table accounts (
+    account_no integer not null primary key,
+    id text not null unique,
+    asset text not null,
+    status integer not null check (status between 0 and 2),
+    -- Limits: credit, debt, open holds, one hold, all holds, ceiling.
+    credit integer not null check (credit between 0 and 288230376151711744),
+    debt integer check (debt between 0 and 576460752303423488),
+    open_holds_max integer check (open_holds_max between 0 and 4294967295),
+    hold_max integer check (hold_max between 0 and 576460752303423488),
+    held_max integer check (held_max between 0 and 576460752303423488),
+    ceiling integer check (ceiling between 0 and 576460752303423488),
+    -- Policy of holds to come: microseconds and codes.
+    on_lapse integer not null check (on_lapse between 0 and 2),
+    overrun integer not null check (overrun between 0 and 2),
+    ttl integer not null check (ttl >= 0),
+    grace integer not null check (grace >= 0),
+    late integer not null check (late >= 0),
+    -- The seven ledger accounts and the promotional parts.
+    available integer not null check (available between -576460752303423488 and 576460752303423488),
+    held integer not null check (held between 0 and 576460752303423488),
+    revenue integer not null check (revenue between -576460752303423488 and 576460752303423488),
+    funding integer not null check (funding between -576460752303423488 and 576460752303423488),
+    promotion integer not null check (promotion between -576460752303423488 and 576460752303423488),
+    breakage integer not null check (breakage between -576460752303423488 and 576460752303423488),
+    write_off integer not null check (write_off between -576460752303423488 and 576460752303423488),
+    available_promo integer not null check (available_promo between 0 and 576460752303423488),
+    held_promo integer not null check (held_promo between 0 and 576460752303423488),
+    revenue_promo integer not null check (revenue_promo between -576460752303423488 and 576460752303423488),
+    open_holds integer not null check (open_holds >= 0),
+    lapsed_holds integer not null check (lapsed_holds >= 0),
+    -- The end of its journal.
+    seq integer not null check (seq >= 0),
+    head blob not null check (length(head) = 32),
+    last_position integer not null check (last_position >= 0),
+    last_at integer not null,
+    check (available + held + revenue + funding + promotion + breakage + write_off = 0)
+) strict;
+
+-- One attempt of one request. Found by its key; only what can become due is in an index.
+create table holds (
+    hold_no integer not null primary key,
+    account_no integer not null,
+    key blob not null check (length(key) = 16),
+    request text not null,
+    attempt integer not null check (attempt between 1 and 4294967295),
+    token blob not null check (length(token) = 16),
+    state integer not null check (state between 0 and 4),
+    -- What is pinned in it, in canonical bytes.
+    pinned blob not null,
+    held integer not null check (held between 0 and 576460752303423488),
+    held_at_close integer not null check (held_at_close between 0 and 576460752303423488),
+    reported integer not null check (reported between 0 and 576460752303423488),
+    reported_tokens integer not null check (reported_tokens >= 0),
+    provisional integer not null check (provisional between 0 and 576460752303423488),
+    provisional_tokens integer not null check (provisional_tokens >= 0),
+    settled_as integer check (settled_as between 0 and 576460752303423488),
+    settled_as_tokens integer check (settled_as_tokens >= 0),
+    actual integer check (actual between 0 and 576460752303423488),
+    actual_tokens integer check (actual_tokens >= 0),
+    captured integer not null check (captured between 0 and 576460752303423488),
+    written_off integer not null check (written_off between 0 and 576460752303423488),
+    refunded integer not null check (refunded between 0 and captured),
+    opened_at integer not null,
+    deadline integer not null,
+    closed_at integer,
+    due integer,
+    check (held = 0 or state = 0)
+) strict;
+
+-- What the sweeper looks at. A renewal moves the deadline, not `due`.
+create index holds_due on holds (due) where due is not null;
+-- What an account that is short of money looks at, and what `holds` lists.
+create index holds_pending on holds (account_no, due) where due is not null;
+
+-- The journal, in commit order.
+create table entries (
+    position integer not null primary key,
+    account_no integer not null,
+    seq integer not null check (seq >= 1),
+    -- The position of the account's entry before this one; 0 for its first.
+    previous integer not null check (previous between 0 and position - 1),
+    at integer not null,
+    kind integer not null check (kind between 0 and 20),
+    available integer not null check (available between -576460752303423488 and 576460752303423488),
+    held integer not null check (held between -576460752303423488 and 576460752303423488),
+    revenue integer not null check (revenue between -576460752303423488 and 576460752303423488),
+    funding integer not null check (funding between -576460752303423488 and 576460752303423488),
+    promotion integer not null check (promotion between -576460752303423488 and 576460752303423488),
+    breakage integer not null check (breakage between -576460752303423488 and 576460752303423488),
+    write_off integer not null check (write_off between -576460752303423488 and 576460752303423488),
+    available_promo integer not null check (available_promo between -576460752303423488 and 576460752303423488),
+    held_promo integer not null check (held_promo between -576460752303423488 and 576460752303423488),
+    revenue_promo integer not null check (revenue_promo between -576460752303423488 and 576460752303423488),
+    available_after integer not null check (available_after between -576460752303423488 and 576460752303423488),
+    held_after integer not null check (held_after between 0 and 576460752303423488),
+    request text,
+    attempt integer,
+    key text,
+    arguments blob check (length(arguments) = 16),
+    label text,
+    body blob not null,
+    metadata blob,
+    hash blob not null check (length(hash) = 32),
+    check (available + held + revenue + funding + promotion + breakage + write_off = 0)
+) strict;
+
+-- Every 64th entry of an account: to read from the middle of a journal, start at the next milestone and follow
+-- `previous` back.
+create unique index entries_milestone on entries (account_no, seq) where seq & 63 = 0;
+
+create trigger entries_are_not_changed before update on entries begin
+    select raise(abort, 'the journal is append-only');
+end;
+
+create trigger entries_are_not_removed before delete on entries begin
+    select raise(abort, 'the journal is append-only');
+end;
+
+-- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position.
+create table keys (
+    hash blob not null primary key check (length(hash) = 16),
+    target integer not null check (target <> 0)
+) strict, without rowid;
+
+create table tariffs (
+    hash blob not null primary key check (length(hash) = 16),
+    content blob not null
+) strict;

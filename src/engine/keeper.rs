@@ -1,0 +1,251 @@
+//! Watches over running holds: records their progress and renews their leases, whoever polls and whoever does not.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Answer, Engine, Place};
+use crate::error::Result;
+use crate::kernel::{Action, Command, Outcome, Refusal, Reply};
+use crate::model::{AccountId, HoldId, Measured, Quantity};
+
+/// A running hold as the keeper sees it, shared with its guard or its meter.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    account: AccountId,
+    hold: HoldId,
+    ttl: Duration,
+    place: Place,
+    lost: AtomicBool,
+    progress: Mutex<Progress>,
+    source: OnceLock<Weak<dyn Source>>,
+    _slot: Slot,
+}
+
+/// Whatever counts a running hold's usage.
+pub(crate) trait Source: Debug + Send + Sync {
+    /// The usage so far, in total; none while there is nothing to say.
+    fn so_far(&self) -> Option<Measured>;
+}
+
+#[derive(Debug)]
+struct Progress {
+    latest: Option<Measured>,
+    recorded: Quantity,
+    renewed: Instant,
+    closed: bool,
+}
+
+impl Kept {
+    pub(crate) fn new(account: AccountId, hold: HoldId, ttl: Duration, place: Place, slot: Slot) -> Self {
+        let progress = Progress { latest: None, recorded: Quantity::ZERO, renewed: Instant::now(), closed: false };
+        Self {
+            account,
+            hold,
+            ttl,
+            place,
+            lost: AtomicBool::new(false),
+            progress: Mutex::new(progress),
+            source: OnceLock::new(),
+            _slot: slot,
+        }
+    }
+
+    /// Asks `source` for usage so far at every round from now on.
+    pub(crate) fn follow(&self, source: Weak<dyn Source>) {
+        // A hold is metered once: the meter takes it.
+        let _ = self.source.set(source);
+    }
+
+    /// Notes usage so far; it is recorded with the next round.
+    pub(crate) fn note(&self, measured: Measured) {
+        self.progress().latest = Some(measured);
+    }
+
+    /// Records usage so far without waiting for the next round or for an answer.
+    pub(crate) fn record_now(self: &Arc<Self>, measured: Measured) {
+        self.progress().recorded = measured.quantity;
+        self.push(Action::Report { hold: self.hold.clone(), measured, above_ceiling: false });
+    }
+
+    /// Whether the ledger said that the hold is not open any more: the stream should end.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Ends the watch; nothing is recorded any more.
+    pub(crate) fn end(&self) {
+        self.progress().closed = true;
+    }
+
+    /// Puts a last command in the queue that closes the hold and that nobody awaits.
+    pub(crate) fn close_unawaited(&self, action: Action) {
+        self.end();
+        self.place.push(Arc::new(Command::new(self.account.clone(), action)), Answer::Nobody);
+    }
+
+    /// Hears how a report or a renewal went.
+    pub(super) fn told(&self, command: &Command, result: Result<Reply>) {
+        let Ok(reply) = result else {
+            // The next round tells again: reports and renewals state a target.
+            self.progress().recorded = Quantity::ZERO;
+            return;
+        };
+        match reply.answer {
+            Ok(Outcome::LeaseLost) | Err(Refusal::LeaseLost | Refusal::Closed | Refusal::UnknownHold) => {
+                self.lost.store(true, Ordering::Release);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        if matches!(reply.answer, Err(Refusal::AboveCeiling { .. })) {
+            metrics::counter!(crate::telemetry::ABOVE_CEILING).increment(1);
+            tracing::error!(account = %self.account, hold = %self.hold, command = command.action().name(), "cost above the ceiling");
+        }
+    }
+
+    /// What has to be said now.
+    fn round(self: &Arc<Self>) {
+        let counted = self.source.get().and_then(Weak::upgrade).and_then(|source| source.so_far());
+        let (report, renew) = {
+            let mut progress = self.progress();
+            if progress.closed {
+                return;
+            }
+            let recorded = progress.recorded;
+            let report =
+                counted.or_else(|| progress.latest.take()).filter(|latest| latest.quantity.max(recorded) != recorded);
+            if let Some(report) = &report {
+                progress.recorded = recorded.max(report.quantity);
+            }
+            let renew = progress.renewed.elapsed() >= self.ttl / 2;
+            if renew {
+                progress.renewed = Instant::now();
+            }
+            (report, renew)
+        };
+        if let Some(measured) = report {
+            self.push(Action::Report { hold: self.hold.clone(), measured, above_ceiling: false });
+        }
+        if renew && !self.is_lost() {
+            self.push(Action::Renew { hold: self.hold.clone(), ttl: Some(self.ttl) });
+        }
+    }
+
+    fn push(self: &Arc<Self>, action: Action) {
+        let command = Arc::new(Command::new(self.account.clone(), action));
+        self.place.push(command, Answer::Kept(Arc::clone(self)));
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All running holds of a ledger.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    running: Mutex<Running>,
+    idle: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    slots: Vec<Option<Weak<Kept>>>,
+    free: Vec<usize>,
+}
+
+/// A running hold's place with its keeper, given up when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    keeper: Arc<Keeper>,
+    index: usize,
+}
+
+impl Keeper {
+    /// Watches over the hold that `make` makes until it is dropped.
+    pub(super) fn keep(self: &Arc<Self>, make: impl FnOnce(Slot) -> Kept) -> Arc<Kept> {
+        let index = {
+            let mut running = self.running();
+            match running.free.pop() {
+                Some(index) => index,
+                None => {
+                    running.slots.push(None);
+                    running.slots.len().saturating_sub(1)
+                }
+            }
+        };
+        let kept = Arc::new(make(Slot { keeper: Arc::clone(self), index }));
+        if let Some(slot) = self.running().slots.get_mut(index) {
+            *slot = Some(Arc::downgrade(&kept));
+        }
+        kept
+    }
+
+    /// Waits until no hold runs.
+    pub(super) async fn idle(&self) {
+        loop {
+            let emptied = self.idle.notified();
+            {
+                let running = self.running();
+                if running.free.len() == running.slots.len() {
+                    return;
+                }
+            }
+            emptied.await;
+        }
+    }
+
+    /// Looks at every running hold, a few at a time, so that other tasks get their turn.
+    async fn round(&self) {
+        const AT_A_TIME: usize = 256;
+        let mut from: usize = 0;
+        loop {
+            let some: Vec<_> = {
+                let running = self.running();
+                let Some(rest) = running.slots.get(from..).filter(|rest| !rest.is_empty()) else {
+                    return;
+                };
+                rest.iter().take(AT_A_TIME).flatten().filter_map(Weak::upgrade).collect()
+            };
+            some.iter().for_each(Kept::round);
+            from = from.saturating_add(AT_A_TIME);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut running = self.keeper.running();
+        if let Some(slot) = running.slots.get_mut(self.index) {
+            *slot = None;
+        }
+        running.free.push(self.index);
+        if running.free.len() == running.slots.len() {
+            // Nobody runs: give the memory of a busy hour back.
+            *running = Running::default();
+            self.keeper.idle.notify_waiters();
+        }
+    }
+}
+
+/// Makes a round every so often, until the engine is gone.
+pub(super) async fn run(engine: Weak<Engine>, every: Duration) {
+    let mut rounds = interval(every);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        let Some(keeper) = engine.upgrade().map(|engine| Arc::clone(&engine.keeper)) else {
+            return;
+        };
+        keeper.round().await;
+    }
+}

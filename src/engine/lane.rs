@@ -1,0 +1,232 @@
+//! A bucket's queue: what waits, in order of arrival.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use super::Kept;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{Action, Command, Outcome, Reply};
+use crate::telemetry;
+
+/// The queue of one bucket. Its task takes from it, everybody else puts in.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    bucket: u16,
+    increasing_max: usize,
+    queue: Mutex<Queue>,
+    wake: Notify,
+    done: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Ticket>,
+    increasing: usize,
+    places: usize,
+    holiday: Option<Duration>,
+    closed: bool,
+}
+
+/// A command that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) command: Arc<Command>,
+    pub(crate) answer: Answer,
+    /// When the caller wants to know that it did not work; none: never gives up.
+    pub(crate) expires: Option<Instant>,
+}
+
+/// Who is told.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A caller that waits.
+    Caller(oneshot::Sender<Result<Delivery>>),
+    /// The guard of a running hold.
+    Kept(Arc<Kept>),
+    /// Nobody: the lease stands behind it.
+    Nobody,
+}
+
+/// A reply on its way to its caller. A reserve that gets lost on the way is released.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    reply: Reply,
+    unclaimed: Unclaimed,
+}
+
+/// Releases a hold that was made for a caller who did not take it.
+#[derive(Debug)]
+struct Unclaimed(Option<(Arc<Lane>, Arc<Command>)>);
+
+/// Room in the queue for what a running hold has to say: never refused, never waited for.
+#[derive(Debug)]
+pub(crate) struct Place {
+    lane: Arc<Lane>,
+}
+
+/// What a lane's task takes from the queue at once.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) tickets: Vec<Ticket>,
+    pub(super) holiday: Option<Duration>,
+}
+
+/// Reports, renewals and the close that one running hold may have in the queue at once.
+const PLACES_PER_HOLD: usize = 3;
+
+impl Lane {
+    pub(super) fn new(bucket: u16, increasing_max: usize) -> Self {
+        Self { bucket, increasing_max, queue: Mutex::default(), wake: Notify::new(), done: watch::Sender::new(false) }
+    }
+
+    pub(super) fn bucket(&self) -> u16 {
+        self.bucket
+    }
+
+    /// Puts a command in the queue.
+    ///
+    /// # Errors
+    /// `Busy` when it opens or increases something and too many such wait; `Closed` after the end.
+    pub(crate) fn push(&self, ticket: Ticket) -> Result<()> {
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(Error::new(ErrorKind::Closed, "ledger is closed"));
+        }
+        if ticket.command.increases() {
+            if queue.increasing >= self.increasing_max {
+                drop(queue);
+                metrics::counter!(telemetry::BUSY, "command" => ticket.command.action().name()).increment(1);
+                return Err(Error::new(ErrorKind::Busy, format!("too much is waiting: queue={}", self.increasing_max)));
+            }
+            queue.increasing = queue.increasing.saturating_add(1);
+        }
+        queue.waiting.push_back(ticket);
+        drop(queue);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Puts a command in the queue whose answer nobody awaits.
+    pub(crate) fn push_unawaited(&self, command: Arc<Command>) {
+        // A closed lane is left to the leases.
+        let _ = self.push(Ticket { command, answer: Answer::Nobody, expires: None });
+    }
+
+    /// Takes a place for a hold that runs.
+    pub(crate) fn place(self: &Arc<Self>) -> Place {
+        let mut queue = self.queue();
+        queue.places = queue.places.saturating_add(PLACES_PER_HOLD);
+        let room = queue.places;
+        queue.waiting.reserve(room);
+        Place { lane: Arc::clone(self) }
+    }
+
+    /// Asks for the sweeper to be kept away, with the next batch.
+    pub(super) fn ask_holiday(&self, holiday: Duration) {
+        self.queue().holiday = Some(holiday);
+        self.wake.notify_one();
+    }
+
+    /// Refuses everything from now on; what waits is still answered.
+    pub(super) fn close(&self) {
+        self.queue().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits until the lane's task answered everything and ended.
+    pub(super) async fn finished(&self) {
+        let mut done = self.done.subscribe();
+        let _ = done.wait_for(|done| *done).await;
+    }
+
+    pub(super) fn finish(&self) {
+        self.done.send_replace(true);
+    }
+
+    /// Waits for commands and takes at most `max` of them; none once the lane is closed and empty.
+    pub(super) async fn take(&self, max: usize) -> Option<Taken> {
+        loop {
+            {
+                let mut queue = self.queue();
+                if !queue.waiting.is_empty() || queue.holiday.is_some() {
+                    let count = queue.waiting.len().min(max);
+                    let tickets: Vec<_> = queue.waiting.drain(..count).collect();
+                    let increasing = tickets.iter().filter(|ticket| ticket.command.increases()).count();
+                    queue.increasing = queue.increasing.saturating_sub(increasing);
+                    return Some(Taken { tickets, holiday: queue.holiday.take() });
+                }
+                if queue.closed {
+                    return None;
+                }
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // The queue's methods do not panic half way.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// Tells whoever is to be told.
+    pub(super) fn answer(self, lane: &Arc<Lane>, result: Result<Reply>) {
+        match self.answer {
+            Answer::Caller(caller) => {
+                let delivery = result.map(|reply| Delivery::new(lane, &self.command, reply));
+                // A delivery nobody takes releases what it carries.
+                let _ = caller.send(delivery);
+            }
+            Answer::Kept(kept) => kept.told(&self.command, result),
+            Answer::Nobody => {}
+        }
+    }
+}
+
+impl Delivery {
+    fn new(lane: &Arc<Lane>, command: &Command, reply: Reply) -> Self {
+        let created = matches!(reply.answer, Ok(Outcome::Created | Outcome::CreatedPartial));
+        let release = match command.action() {
+            Action::Reserve { hold, .. } if created => {
+                let release = Action::Release { hold: hold.clone(), waive: true };
+                Some((Arc::clone(lane), Arc::new(Command::new(command.account().clone(), release))))
+            }
+            _ => None,
+        };
+        Self { reply, unclaimed: Unclaimed(release) }
+    }
+
+    /// Takes the reply: from here on its receiver looks after the hold.
+    pub(super) fn claim(mut self) -> Reply {
+        self.unclaimed.0 = None;
+        self.reply
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some((lane, command)) = self.0.take() {
+            metrics::counter!(telemetry::UNCLAIMED).increment(1);
+            lane.push_unawaited(command);
+        }
+    }
+}
+
+impl Place {
+    /// Puts a command in the queue, in the place that was kept for it.
+    pub(crate) fn push(&self, command: Arc<Command>, answer: Answer) {
+        let _ = self.lane.push(Ticket { command, answer, expires: None });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queue = self.lane.queue();
+        queue.places = queue.places.saturating_sub(PLACES_PER_HOLD);
+    }
+}

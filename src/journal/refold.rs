@@ -1,0 +1,249 @@
+//! An account and its holds, folded again from the journal.
+
+use std::collections::HashMap;
+
+use super::Audit;
+use crate::kernel::invariant;
+use crate::model::{
+    Account, Amount, Body, Books, ChainHash, CloseBody, Entry, EntryKind, HoldId, HoldState, LedgerId, Limits, Policy,
+    Quantity, Status, Timestamp,
+};
+
+/// An account as its entries so far make it.
+#[derive(Debug, Default)]
+pub(super) struct Refolded {
+    name: String,
+    seq: u64,
+    last_position: u64,
+    at: Timestamp,
+    head: Option<ChainHash>,
+    books: Books,
+    status: Status,
+    limits: Limits,
+    policy: Policy,
+    holds: HashMap<HoldId, RefoldedHold>,
+    open: u32,
+    lapsed: u32,
+    compared: bool,
+}
+
+/// A hold as its entries so far make it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RefoldedHold {
+    pub(super) state: Option<HoldState>,
+    pub(super) held: Amount,
+    pub(super) cost: Quantity,
+    pub(super) captured: Amount,
+    pub(super) written_off: Amount,
+    pub(super) refunded: Amount,
+}
+
+impl Refolded {
+    /// Takes the account's next entry in.
+    pub(super) fn fold(&mut self, ledger: LedgerId, entry: &Entry, audit: &mut Audit) {
+        let place = format!("{}/{}", entry.account, entry.seq);
+        if entry.seq != self.seq.saturating_add(1) || entry.previous != self.last_position {
+            audit.find("dense_seq", &place, format!("follows {} at {}", self.seq, self.last_position));
+        }
+        if entry.at < self.at {
+            audit.find("time", &place, format!("{} after {}", entry.at, self.at));
+        }
+        if !invariant::balanced(&entry.changes) {
+            audit.find("transaction_whole", &place, format!("postings do not sum to zero: {:?}", entry.changes));
+        }
+        match self.books.checked_add(&entry.changes) {
+            Ok(books) => self.books = books,
+            Err(overflow) => audit.find("posted_matches_journal", &place, overflow.to_string()),
+        }
+        if (self.books.available, self.books.held) != (entry.available_after, entry.held_after.signed()) {
+            let detail = format!("sums to {}/{}", self.books.available, self.books.held);
+            audit.find("posted_matches_journal", &place, detail);
+        }
+        match entry.body() {
+            Ok(body) => self.fold_body(ledger, entry, &body, &place, audit),
+            Err(malformed) => audit.find("readable", &place, malformed.to_string()),
+        }
+        let head = self.head.unwrap_or_default().next(&entry.canonical());
+        if head != entry.hash {
+            audit.find("hash_chain", &place, format!("hash is {}, should be {head}", entry.hash));
+        }
+        self.name = entry.account.to_string();
+        self.head = Some(entry.hash);
+        self.seq = entry.seq;
+        self.last_position = entry.position;
+        self.at = entry.at;
+    }
+
+    fn fold_body(&mut self, ledger: LedgerId, entry: &Entry, body: &Body, place: &str, audit: &mut Audit) {
+        match (entry.kind, body) {
+            (EntryKind::Open, Body::Open(open)) => {
+                self.head = Some(ChainHash::genesis(ledger, &entry.account, open.asset));
+                self.limits = open.limits;
+                self.policy = open.policy;
+            }
+            (EntryKind::LimitChange, Body::Limits(limits, policy)) => (self.limits, self.policy) = (*limits, *policy),
+            (EntryKind::StatusChange, Body::Status(status, _)) => self.status = *status,
+            (EntryKind::Reserve | EntryKind::Extend, Body::Reserve(_) | Body::Extend) => {
+                self.raise(entry, place, audit)
+            }
+            (EntryKind::Refund, Body::Refund) => self.refund(entry, place, audit),
+            (
+                EntryKind::Settle
+                | EntryKind::Release
+                | EntryKind::Abandon
+                | EntryKind::Lapse
+                | EntryKind::Seal
+                | EntryKind::Correction
+                | EntryKind::Debit,
+                Body::Close(close),
+            ) => self.close(entry, close, place, audit),
+            (
+                EntryKind::Deposit | EntryKind::Withdrawal | EntryKind::Adjustment | EntryKind::WriteOff,
+                Body::Money { .. },
+            ) => {}
+            (kind, _) => audit.find("readable", place, format!("body does not belong to {}", kind.name())),
+        }
+    }
+
+    /// A reserve or an extension: as much as was moved is held more, and the account could afford it.
+    fn raise(&mut self, entry: &Entry, place: &str, audit: &mut Audit) {
+        let spendable = entry.available_after.checked_add(self.limits.credit.signed()).unwrap_or_default();
+        if spendable.is_negative() && !entry.changes.held.is_zero() {
+            audit.find("available_not_negative", place, format!("spendable is {spendable} after it"));
+        }
+        let Some(id) = &entry.hold else {
+            return audit.find("resolved_once", place, "names no hold");
+        };
+        let hold = self.holds.entry(id.clone()).or_default();
+        let opens = entry.kind == EntryKind::Reserve;
+        if opens != hold.state.is_none() || (!opens && hold.state != Some(HoldState::Open)) {
+            audit.find("resolved_once", place, format!("{} of a hold that is {:?}", entry.kind.name(), hold.state));
+        }
+        self.open = self.open.saturating_add(u32::from(opens));
+        hold.state = Some(HoldState::Open);
+        hold.held = hold.held.checked_add(entry.changes.held.positive_part()).unwrap_or(Amount::MAX);
+    }
+
+    fn refund(&mut self, entry: &Entry, place: &str, audit: &mut Audit) {
+        let hold = entry.hold.as_ref().and_then(|id| self.holds.get_mut(id));
+        let Some(hold) = hold else {
+            return audit.find("refund_bound", place, "refund of a hold the journal does not know");
+        };
+        hold.refunded = hold.refunded.checked_add(entry.changes.available.positive_part()).unwrap_or(Amount::MAX);
+        if hold.refunded > hold.captured {
+            audit.find("refund_bound", place, format!("refunded {} of {}", hold.refunded, hold.captured));
+        }
+    }
+
+    /// A close or a correction: a legal step, and exactly the postings of the one formula.
+    fn close(&mut self, entry: &Entry, close: &CloseBody, place: &str, audit: &mut Audit) {
+        let Some(id) = &entry.hold else {
+            return audit.find("resolved_once", place, "names no hold");
+        };
+        let hold = self.holds.entry(id.clone()).or_default();
+        if !is_legal(entry.kind, hold.state, close.state) {
+            let detail = format!("{} from {:?} to {:?}", entry.kind.name(), hold.state, close.state);
+            audit.find("resolved_once", place, detail);
+        }
+        if close.captured.checked_add(close.written_off) != Ok(close.cost.cost) {
+            audit.find("resolved_once", place, "cost is not what was collected and written off");
+        }
+        if entry.changes != postings(hold, close) {
+            audit.find("resolved_once", place, format!("postings should be {:?}", postings(hold, close)));
+        }
+        match hold.state {
+            Some(HoldState::Open) => self.open = self.open.saturating_sub(1),
+            Some(HoldState::Lapsed) => self.lapsed = self.lapsed.saturating_sub(1),
+            _ => {}
+        }
+        self.lapsed = self.lapsed.saturating_add(u32::from(close.state == HoldState::Lapsed));
+        *hold = RefoldedHold {
+            state: Some(close.state),
+            held: Amount::ZERO,
+            cost: close.cost,
+            captured: close.captured,
+            written_off: close.written_off,
+            refunded: hold.refunded,
+        };
+    }
+
+    /// Compares the account's row with what its entries say.
+    pub(super) fn compare(&mut self, account: &Account, audit: &mut Audit) {
+        self.compared = true;
+        let said = (self.seq, self.last_position, self.at, self.head, self.books);
+        let row = (account.seq, account.last_position, account.last_entry_at, Some(account.head), account.books);
+        if said != row {
+            audit.find("posted_matches_journal", &account.id, format!("journal says {said:?}, row is {row:?}"));
+        }
+        let said = (self.status, self.limits, self.policy);
+        let row = (account.status, account.limits, account.policy);
+        if said != row {
+            audit.find("limits_match_journal", &account.id, format!("journal says {said:?}, row is {row:?}"));
+        }
+        if (self.open, self.lapsed) != (account.open_holds, account.lapsed_holds) {
+            let detail = format!(
+                "journal says {}/{}, row is {}/{}",
+                self.open, self.lapsed, account.open_holds, account.lapsed_holds
+            );
+            audit.find("held_matches_holds", &account.id, detail);
+        }
+        let held = self.holds.values().fold(0, |sum: i64, hold| sum.saturating_add(hold.held.minor_units()));
+        if held != account.books.held.minor_units() {
+            audit.find(
+                "held_matches_holds",
+                &account.id,
+                format!("open holds hold {held}, row says {}", account.books.held),
+            );
+        }
+    }
+
+    /// Whether an entry named this hold.
+    pub(super) fn knows(&self, id: &HoldId) -> bool {
+        self.holds.contains_key(id)
+    }
+
+    /// The hold, to be compared with its row; each once.
+    pub(super) fn take(&mut self, id: &HoldId) -> Option<RefoldedHold> {
+        self.holds.remove(id)
+    }
+
+    /// What is left once every row was compared.
+    pub(super) fn finish(&self, audit: &mut Audit) {
+        if !self.compared {
+            audit.find("posted_matches_journal", &self.name, "entries without an account");
+        }
+        for id in self.holds.keys() {
+            audit.find("held_matches_holds", format!("{} of {}", id, self.name), "entries without a hold");
+        }
+    }
+}
+
+fn is_legal(kind: EntryKind, from: Option<HoldState>, to: HoldState) -> bool {
+    use HoldState::{Lapsed, Open, Released, Sealed, Settled};
+    match (kind, from, to) {
+        (EntryKind::Settle, None | Some(Open | Lapsed), Settled)
+        | (EntryKind::Debit, None, Settled)
+        | (EntryKind::Release, Some(Open | Lapsed), Released)
+        | (EntryKind::Abandon | EntryKind::Lapse, Some(Open), Lapsed)
+        | (EntryKind::Seal, Some(Lapsed), Sealed)
+        // A tombstone has no entry, so its correction is the first.
+        | (EntryKind::Correction, None | Some(Settled | Released), Settled)
+        | (EntryKind::Correction, Some(Sealed), Sealed) => true,
+        _ => false,
+    }
+}
+
+/// Available h + pc - c, held -h, revenue b - pc - pw, write-off pw - (b - c).
+fn postings(before: &RefoldedHold, close: &CloseBody) -> Books {
+    let signed = |amount: i64| crate::model::SignedAmount::new(amount).unwrap_or_default();
+    let units = Amount::minor_units;
+    let (h, pc, pw) = (units(before.held), units(before.captured), units(before.written_off));
+    let (b, c) = (units(close.cost.cost), units(close.captured));
+    Books {
+        available: signed(h.saturating_add(pc).saturating_sub(c)),
+        held: signed(h.saturating_neg()),
+        revenue: signed(b.saturating_sub(pc).saturating_sub(pw)),
+        write_off: signed(pw.saturating_sub(b.saturating_sub(c))),
+        ..Books::default()
+    }
+}

@@ -1,0 +1,228 @@
+//! A batch: commands of one bucket, decided in order on what the store loaded.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decide;
+use super::draft::{Draft, Stop};
+use super::{Action, ChangeSet, Command, Counters, KeyTarget, Operation, ReadSet, Refusal, Reply, Snapshot};
+use crate::model::{Account, AccountId, Entry, Hold, KeyHash, Timestamp};
+
+/// Commands that stand or fall together on disk, while each is answered on its own.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    commands: Vec<Arc<Command>>,
+    pause: Option<Duration>,
+}
+
+/// What a batch comes to.
+#[derive(Debug)]
+pub struct Decision {
+    /// What to write.
+    pub changes: ChangeSet,
+    /// The answers, in the order of the commands. They count only once the changes are durable.
+    pub replies: Vec<Reply>,
+}
+
+impl Batch {
+    /// A batch of commands, in order of arrival.
+    pub fn new(commands: Vec<Arc<Command>>) -> Self {
+        Self { commands, pause: None }
+    }
+
+    /// The same batch, which also keeps the sweeper away from its bucket for `pause`: after an outage or a jump of the
+    /// clock, owners get the time to renew before their holds are judged.
+    #[must_use]
+    pub fn with_pause(self, pause: Option<Duration>) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// The commands.
+    pub fn commands(&self) -> &[Arc<Command>] {
+        &self.commands
+    }
+
+    /// What has to be loaded before it can be decided.
+    pub fn reads(&self) -> ReadSet {
+        let mut reads = ReadSet::default();
+        for command in &self.commands {
+            reads.accounts.push(command.account().clone());
+            reads.holds.extend(command.hold_key());
+            reads.operations.extend(command.operation().map(|(key, _)| key));
+        }
+        reads
+    }
+
+    /// Decides command after command, each on what the ones before it left. Pure: the same snapshot and time give the
+    /// same decision, so a store may throw one away and ask again.
+    ///
+    /// # Errors
+    /// What has to be loaded besides [`Batch::reads`]; add it to the snapshot and decide again.
+    pub fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, ReadSet> {
+        let mut working = Working::new(snapshot);
+        let mut replies = Vec::with_capacity(self.commands.len());
+        let mut missing = ReadSet::default();
+        for command in &self.commands {
+            match working.run(command, now) {
+                Some(reply) => replies.push(reply),
+                None => missing.overdue.push(command.account().clone()),
+            }
+        }
+        if missing != ReadSet::default() {
+            return Err(missing);
+        }
+        let pause = self.pause.map(|pause| now.saturating_add(pause));
+        Ok(Decision { changes: ChangeSet { pause, ..working.into_changes() }, replies })
+    }
+}
+
+/// The snapshot with the accepted commands' changes laid over it.
+#[derive(Debug)]
+pub(super) struct Working<'a> {
+    snapshot: &'a Snapshot,
+    counters: Counters,
+    accounts: HashMap<AccountId, (Account, bool)>,
+    holds: HashMap<KeyHash, (Arc<Hold>, bool)>,
+    operations: HashMap<KeyHash, Operation>,
+    keys: Vec<(KeyHash, KeyTarget)>,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Working<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            counters: snapshot.counters,
+            accounts: HashMap::new(),
+            holds: HashMap::new(),
+            operations: HashMap::new(),
+            keys: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub(super) fn account(&self, id: &AccountId) -> Option<&Account> {
+        self.accounts.get(id).map(|(account, _)| account).or_else(|| self.snapshot.accounts.get(id))
+    }
+
+    pub(super) fn hold(&self, key: KeyHash) -> Option<Arc<Hold>> {
+        self.holds.get(&key).map(|(hold, _)| hold).or_else(|| self.snapshot.holds.get(&key)).map(Arc::clone)
+    }
+
+    pub(super) fn operation(&self, key: KeyHash) -> Option<&Operation> {
+        self.operations.get(&key).or_else(|| self.snapshot.operations.get(&key))
+    }
+
+    pub(super) fn overdue(&self, account: &AccountId) -> Option<&'a [KeyHash]> {
+        self.snapshot.overdue.get(account).map(Vec::as_slice)
+    }
+
+    /// The answer to one command, or none when overdue holds have to be loaded first.
+    fn run(&mut self, command: &Command, now: Timestamp) -> Option<Reply> {
+        let (answer, account) = match (self.account(command.account()), command.action()) {
+            (None, Action::Open { asset, limits, policy }) => {
+                let account =
+                    decide::account::opened(self.snapshot.ledger, &self.counters, command, *asset, *limits, *policy);
+                self.decide(command, account, now, true)?
+            }
+            (None, _) => (Err(Refusal::UnknownAccount), None),
+            (Some(account), _) => {
+                let account = account.clone();
+                self.decide(command, account, now, false)?
+            }
+        };
+        let balance =
+            account.as_ref().map(Account::balance).or_else(|| Some(self.account(command.account())?.balance()));
+        let written = account.filter(|_| answer.is_ok()).map(|account| account.seq);
+        Some(Reply {
+            answer,
+            hold: command
+                .hold_key()
+                .and_then(|key| self.hold(key))
+                .filter(|hold| Some(&hold.id) == command.action().hold()),
+            balance,
+            entry: written,
+            at: now,
+        })
+    }
+
+    /// Runs one command on a draft and keeps the draft if it is accepted. The account is returned if an entry was
+    /// written.
+    fn decide(
+        &mut self,
+        command: &Command,
+        account: Account,
+        now: Timestamp,
+        new: bool,
+    ) -> Option<(Result<super::Outcome, Refusal>, Option<Account>)> {
+        let mut draft = Draft::new(self, account, now);
+        match decide::decide(&mut draft, command) {
+            Ok(outcome) => {
+                let Draft { account, holds, entries, operation, position, hold_number, .. } = draft;
+                super::invariant::check(&account, &holds, &entries);
+                let wrote = !entries.is_empty();
+                self.counters.position = position;
+                self.counters.hold = hold_number;
+                self.keep_holds(holds);
+                if let (Some((key, operation)), Some(entry)) = (operation, entries.last()) {
+                    self.keys.push((key, KeyTarget::Entry(entry.position)));
+                    self.operations.insert(key, operation);
+                }
+                self.entries.extend(entries);
+                if wrote || new {
+                    self.keep_account(account.clone(), new);
+                }
+                Some((Ok(outcome), wrote.then_some(account)))
+            }
+            Err(Stop::Refuse(refusal)) => Some((Err(refusal), None)),
+            Err(Stop::NeedOverdue) => None,
+        }
+    }
+
+    fn keep_account(&mut self, account: Account, new: bool) {
+        self.counters.account = self.counters.account.max(account.number);
+        match self.accounts.entry(account.id.clone()) {
+            Slot::Occupied(mut slot) => slot.get_mut().0 = account,
+            Slot::Vacant(slot) => {
+                slot.insert((account, new));
+            }
+        }
+    }
+
+    fn keep_holds(&mut self, holds: Vec<(Arc<Hold>, bool)>) {
+        for (hold, new) in holds {
+            if new {
+                self.keys.push((hold.key, KeyTarget::Hold(hold.number)));
+            }
+            match self.holds.entry(hold.key) {
+                Slot::Occupied(mut slot) => slot.get_mut().0 = hold,
+                Slot::Vacant(slot) => {
+                    slot.insert((hold, new));
+                }
+            }
+        }
+    }
+
+    /// The changes folded to one row per key, in a fixed order.
+    fn into_changes(self) -> ChangeSet {
+        let mut changes =
+            ChangeSet { counters: self.counters, keys: self.keys, entries: self.entries, ..ChangeSet::default() };
+        for (account, new) in self.accounts.into_values() {
+            if new { &mut changes.new_accounts } else { &mut changes.accounts }.push(account);
+        }
+        for (hold, new) in self.holds.into_values() {
+            if new { &mut changes.new_holds } else { &mut changes.holds }.push(hold);
+        }
+        changes.new_accounts.sort_unstable_by_key(|account| account.number);
+        changes.accounts.sort_unstable_by_key(|account| account.number);
+        changes.new_holds.sort_unstable_by_key(|hold| hold.number);
+        changes.holds.sort_unstable_by_key(|hold| hold.number);
+        changes
+    }
+}

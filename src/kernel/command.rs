@@ -1,0 +1,229 @@
+//! What can be asked of the ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::codec::Writer;
+use crate::model::{
+    AccountId, Against, Amount, ArgumentsHash, Asset, CallToken, HoldId, KeyHash, Lease, Limits, Measured, Metadata,
+    OperationKey, Policy, SignedAmount, Status, Terms,
+};
+
+/// One command to one account, with the keys it is found by worked out beforehand, off the writer's path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    account: AccountId,
+    action: Action,
+    hold_key: Option<KeyHash>,
+    operation: Option<(KeyHash, ArgumentsHash)>,
+}
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are the arguments of the methods of `AccountHandle`, described there")]
+pub enum Action {
+    /// Opens the account.
+    Open { asset: Asset, limits: Limits, policy: Policy },
+    /// Takes money in.
+    Deposit { key: OperationKey, amount: Amount, metadata: Option<Metadata> },
+    /// Pays money out.
+    Withdraw { key: OperationKey, amount: Amount, metadata: Option<Metadata> },
+    /// Moves money against a named ledger account.
+    Adjust { key: OperationKey, amount: SignedAmount, against: Against, reason: Arc<str>, metadata: Option<Metadata> },
+    /// Forgives debt.
+    WriteOff { key: OperationKey, amount: Amount, reason: Arc<str>, metadata: Option<Metadata> },
+    /// Replaces limits and policy.
+    SetLimits { limits: Limits, policy: Policy },
+    /// Changes what the account may do.
+    SetStatus { status: Status, reason: Arc<str> },
+    /// Makes a hold.
+    Reserve { hold: HoldId, terms: Arc<Terms>, lease: Option<Lease>, token: CallToken, metadata: Option<Metadata> },
+    /// Prolongs a hold's lease.
+    Renew { hold: HoldId, ttl: Option<Duration> },
+    /// Raises a hold.
+    Extend { hold: HoldId, target: Amount, partial: bool },
+    /// Records usage so far.
+    Report { hold: HoldId, measured: Measured, above_ceiling: bool },
+    /// Closes a hold with its cost.
+    Settle {
+        hold: HoldId,
+        measured: Measured,
+        or_debit: Option<Arc<Terms>>,
+        above_ceiling: bool,
+        metadata: Option<Metadata>,
+    },
+    /// Charges a known cost without a hold.
+    Debit { hold: HoldId, terms: Arc<Terms>, measured: Measured, above_ceiling: bool, metadata: Option<Metadata> },
+    /// Closes a hold unused.
+    Release { hold: HoldId, waive: bool },
+    /// Closes a hold not knowing what it used.
+    Abandon { hold: HoldId },
+    /// Closes an overdue hold provisionally.
+    Lapse { hold: HoldId },
+    /// Makes a lapse final.
+    Seal { hold: HoldId },
+    /// Gives collected money back.
+    Refund { hold: HoldId, key: OperationKey, amount: Amount, metadata: Option<Metadata> },
+    /// Replaces a final cost, compare and set.
+    Correct {
+        hold: HoldId,
+        key: OperationKey,
+        expected: Amount,
+        measured: Measured,
+        above_ceiling: bool,
+        metadata: Option<Metadata>,
+    },
+}
+
+impl Command {
+    /// `action` on `account`.
+    pub fn new(account: AccountId, action: Action) -> Self {
+        let hold_key = action.hold().map(|hold| KeyHash::hold(&account, hold));
+        let operation = action.operation(&account);
+        Self { account, action, hold_key, operation }
+    }
+
+    /// The account.
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// What it does.
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// What the hold it names is found by.
+    pub fn hold_key(&self) -> Option<KeyHash> {
+        self.hold_key
+    }
+
+    /// What its operation key is found by, and the hash of its arguments.
+    pub fn operation(&self) -> Option<(KeyHash, ArgumentsHash)> {
+        self.operation
+    }
+
+    /// Whether it opens or increases something: what a full queue refuses.
+    pub fn increases(&self) -> bool {
+        match &self.action {
+            Action::Open { .. }
+            | Action::Deposit { .. }
+            | Action::Withdraw { .. }
+            | Action::Adjust { .. }
+            | Action::WriteOff { .. }
+            | Action::SetLimits { .. }
+            | Action::SetStatus { .. }
+            | Action::Reserve { .. }
+            | Action::Extend { .. }
+            | Action::Debit { .. }
+            | Action::Refund { .. }
+            | Action::Correct { .. } => true,
+            Action::Renew { .. }
+            | Action::Report { .. }
+            | Action::Settle { .. }
+            | Action::Release { .. }
+            | Action::Abandon { .. }
+            | Action::Lapse { .. }
+            | Action::Seal { .. } => false,
+        }
+    }
+}
+
+impl Action {
+    /// The hold it names.
+    pub fn hold(&self) -> Option<&HoldId> {
+        match self {
+            Self::Open { .. }
+            | Self::Deposit { .. }
+            | Self::Withdraw { .. }
+            | Self::Adjust { .. }
+            | Self::WriteOff { .. }
+            | Self::SetLimits { .. }
+            | Self::SetStatus { .. } => None,
+            Self::Reserve { hold, .. }
+            | Self::Renew { hold, .. }
+            | Self::Extend { hold, .. }
+            | Self::Report { hold, .. }
+            | Self::Settle { hold, .. }
+            | Self::Debit { hold, .. }
+            | Self::Release { hold, .. }
+            | Self::Abandon { hold }
+            | Self::Lapse { hold }
+            | Self::Seal { hold }
+            | Self::Refund { hold, .. }
+            | Self::Correct { hold, .. } => Some(hold),
+        }
+    }
+
+    /// The name it has in spans and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Deposit { .. } => "deposit",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Adjust { .. } => "adjust",
+            Self::WriteOff { .. } => "write_off",
+            Self::SetLimits { .. } => "set_limits",
+            Self::SetStatus { .. } => "set_status",
+            Self::Reserve { .. } => "reserve",
+            Self::Renew { .. } => "renew",
+            Self::Extend { .. } => "extend",
+            Self::Report { .. } => "report",
+            Self::Settle { .. } => "settle",
+            Self::Debit { .. } => "debit",
+            Self::Release { .. } => "release",
+            Self::Abandon { .. } => "abandon",
+            Self::Lapse { .. } => "lapse",
+            Self::Seal { .. } => "seal",
+            Self::Refund { .. } => "refund",
+            Self::Correct { .. } => "correct",
+        }
+    }
+
+    /// The operation key with the hash of the arguments: the operation itself, every money field, the reason.
+    fn operation(&self, account: &AccountId) -> Option<(KeyHash, ArgumentsHash)> {
+        let mut arguments = Writer::with_capacity(32);
+        arguments.bytes(self.name().as_bytes());
+        let key = match self {
+            Self::Deposit { key, amount, .. } | Self::Withdraw { key, amount, .. } => {
+                arguments.signed(amount.minor_units());
+                KeyHash::money(account, key)
+            }
+            Self::Adjust { key, amount, against, reason, .. } => {
+                arguments.signed(amount.minor_units());
+                arguments.byte(against.code());
+                arguments.bytes(reason.as_bytes());
+                KeyHash::money(account, key)
+            }
+            Self::WriteOff { key, amount, reason, .. } => {
+                arguments.signed(amount.minor_units());
+                arguments.bytes(reason.as_bytes());
+                KeyHash::money(account, key)
+            }
+            Self::Refund { hold, key, amount, .. } => {
+                arguments.signed(amount.minor_units());
+                KeyHash::refund(account, hold, key)
+            }
+            Self::Correct { hold, key, expected, measured, .. } => {
+                arguments.signed(expected.minor_units());
+                arguments.signed(measured.quantity.cost.minor_units());
+                arguments.unsigned(measured.quantity.tokens);
+                KeyHash::correct(account, hold, key)
+            }
+            Self::Open { .. }
+            | Self::SetLimits { .. }
+            | Self::SetStatus { .. }
+            | Self::Reserve { .. }
+            | Self::Renew { .. }
+            | Self::Extend { .. }
+            | Self::Report { .. }
+            | Self::Settle { .. }
+            | Self::Debit { .. }
+            | Self::Release { .. }
+            | Self::Abandon { .. }
+            | Self::Lapse { .. }
+            | Self::Seal { .. } => return None,
+        };
+        Some((key, ArgumentsHash::of(&arguments.finish())))
+    }
+}

@@ -1,0 +1,157 @@
+//! One command's changes while it is being decided: kept if it is accepted, dropped if it is refused.
+
+use std::sync::Arc;
+
+use super::batch::Working;
+use super::{Operation, Refusal};
+use crate::model::{
+    Account, Amount, ArgumentsHash, Body, Books, Entry, EntryKind, Hold, HoldId, KeyHash, Label, Metadata,
+    OperationKey, Timestamp,
+};
+
+/// Why a command cannot be decided here and now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The answer is no.
+    Refuse(Refusal),
+    /// Short of something: the account's overdue holds have to be loaded, then it is decided anew.
+    NeedOverdue,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+/// The account a command is about, the rows it touched so far, and the entries it wrote.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    working: &'a Working<'a>,
+    /// The store's time, never before the account's last entry.
+    pub(super) now: Timestamp,
+    pub(super) account: Account,
+    pub(super) holds: Vec<(Arc<Hold>, bool)>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) operation: Option<(KeyHash, Operation)>,
+    pub(super) position: u64,
+    pub(super) hold_number: i64,
+}
+
+/// What an entry says besides its kind and its postings.
+#[derive(Debug, Default)]
+pub(super) struct Details<'a> {
+    pub(super) hold: Option<&'a HoldId>,
+    pub(super) key: Option<(&'a OperationKey, KeyHash, ArgumentsHash)>,
+    pub(super) label: Option<&'a Label>,
+    pub(super) metadata: Option<&'a Metadata>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(working: &'a Working<'a>, account: Account, now: Timestamp) -> Self {
+        let counters = working.counters();
+        Self {
+            working,
+            now: now.max(account.last_entry_at),
+            account,
+            holds: Vec::new(),
+            entries: Vec::new(),
+            operation: None,
+            position: counters.position,
+            hold_number: counters.hold,
+        }
+    }
+
+    /// The hold a key leads to, as this command left it.
+    pub(super) fn hold(&self, key: KeyHash) -> Option<Arc<Hold>> {
+        let own = self.holds.iter().rev().find(|(hold, _)| hold.key == key);
+        own.map(|(hold, _)| Arc::clone(hold)).or_else(|| self.working.hold(key))
+    }
+
+    /// The hold a command names, after making sure that the key really is its.
+    pub(super) fn named_hold(&self, key: KeyHash, id: &HoldId) -> Result<Option<Arc<Hold>>, Stop> {
+        match self.hold(key) {
+            Some(hold) if hold.id != *id || hold.account_number != self.account.number => {
+                Err(Refusal::KeyCollision.into())
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// The operation done under a key: nothing, or how it compares with this one.
+    pub(super) fn repeated(&self, key: &OperationKey, hash: KeyHash, arguments: ArgumentsHash) -> Result<bool, Stop> {
+        match self.working.operation(hash) {
+            None => Ok(false),
+            Some(done) if done.key != *key => Err(Refusal::KeyCollision.into()),
+            Some(done) if done.arguments != arguments => Err(Refusal::KeyReused.into()),
+            Some(_) => Ok(true),
+        }
+    }
+
+    /// What the account's due open holds are found by; the command has to wait if nobody looked yet.
+    pub(super) fn overdue(&self) -> Result<&'a [KeyHash], Stop> {
+        self.working.overdue(&self.account.id).ok_or(Stop::NeedOverdue)
+    }
+
+    /// A number for a new hold.
+    pub(super) fn next_hold_number(&mut self) -> i64 {
+        self.hold_number = self.hold_number.saturating_add(1);
+        self.hold_number
+    }
+
+    /// Writes a new hold.
+    pub(super) fn insert_hold(&mut self, hold: Hold) {
+        self.holds.push((Arc::new(hold), true));
+    }
+
+    /// Writes a hold that exists.
+    pub(super) fn update_hold(&mut self, hold: Hold) {
+        match self.holds.iter_mut().find(|(own, _)| own.key == hold.key) {
+            Some((own, _)) => *own = Arc::new(hold),
+            None => self.holds.push((Arc::new(hold), false)),
+        }
+    }
+
+    /// Writes an entry: the account becomes the sum of its journal again.
+    pub(super) fn record(
+        &mut self,
+        kind: EntryKind,
+        changes: Books,
+        body: &Body,
+        details: Details<'_>,
+    ) -> Result<(), Refusal> {
+        let books = self.account.books.checked_add(&changes).map_err(|_| Refusal::TotalTooLarge)?;
+        let held_after = Amount::new(books.held.minor_units()).map_err(|_| Refusal::TotalTooLarge)?;
+        self.position = self.position.saturating_add(1);
+        let mut entry = Entry {
+            account: self.account.id.clone(),
+            account_number: self.account.number,
+            seq: self.account.seq.saturating_add(1),
+            position: self.position,
+            previous: self.account.last_position,
+            at: self.now,
+            kind,
+            changes,
+            available_after: books.available,
+            held_after,
+            hold: details.hold.cloned(),
+            key: details.key.map(|(key, ..)| key.clone()),
+            arguments: details.key.map(|(.., arguments)| arguments),
+            label: details.label.cloned(),
+            body: body.encode().into(),
+            metadata: details.metadata.cloned(),
+            hash: self.account.head,
+        };
+        entry.hash = self.account.head.next(&entry.canonical());
+        if let Some((key, hash, arguments)) = details.key {
+            self.operation = Some((hash, Operation { key: key.clone(), arguments, seq: entry.seq }));
+        }
+        self.account.books = books;
+        self.account.seq = entry.seq;
+        self.account.head = entry.hash;
+        self.account.last_position = entry.position;
+        self.account.last_entry_at = entry.at;
+        self.entries.push(entry);
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! What the store loads for a batch, and what the batch changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Account, AccountId, ArgumentsHash, Entry, Hold, KeyHash, LedgerId, OperationKey, Timestamp};
+
+/// Names what a batch has to know before it can be decided. The lists may name a thing twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadSet {
+    /// Accounts.
+    pub accounts: Vec<AccountId>,
+    /// Holds.
+    pub holds: Vec<KeyHash>,
+    /// Operations done under a key.
+    pub operations: Vec<KeyHash>,
+    /// Accounts whose due holds are needed: open ones whose `due` is not after the batch's time.
+    pub overdue: Vec<AccountId>,
+}
+
+/// What the store loaded, all of it after the bucket's row was locked. What was asked for and is not here does not
+/// exist.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The ledger's name.
+    pub ledger: LedgerId,
+    /// The bucket's counters.
+    pub counters: Counters,
+    /// The accounts that exist.
+    pub accounts: HashMap<AccountId, Account>,
+    /// The holds that exist.
+    pub holds: HashMap<KeyHash, Arc<Hold>>,
+    /// The operations that were done.
+    pub operations: HashMap<KeyHash, Operation>,
+    /// For each account that was asked for: what its due open holds are found by. The holds themselves are in `holds`.
+    pub overdue: HashMap<AccountId, Vec<KeyHash>>,
+}
+
+/// An operation that was done under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The key as the caller gave it.
+    pub key: OperationKey,
+    /// The hash of the arguments it came with.
+    pub arguments: ArgumentsHash,
+    /// The entry it wrote.
+    pub seq: u64,
+}
+
+/// The last numbers a bucket gave out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Of entries, in commit order.
+    pub position: u64,
+    /// Of holds.
+    pub hold: i64,
+    /// Of accounts.
+    pub account: i64,
+}
+
+/// What a batch changes: whole rows, each once.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeSet {
+    /// The bucket's counters afterwards.
+    pub counters: Counters,
+    /// Accounts that were opened.
+    pub new_accounts: Vec<Account>,
+    /// Accounts that changed.
+    pub accounts: Vec<Account>,
+    /// Holds that were made.
+    pub new_holds: Vec<Arc<Hold>>,
+    /// Holds that changed.
+    pub holds: Vec<Arc<Hold>>,
+    /// Entries, in the order of their positions.
+    pub entries: Vec<Entry>,
+    /// What new holds and operations are found by.
+    pub keys: Vec<(KeyHash, KeyTarget)>,
+    /// Until when the sweeper stays away from this bucket.
+    pub pause: Option<Timestamp>,
+}
+
+/// What a key leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyTarget {
+    /// The hold of this number.
+    Hold(i64),
+    /// The entry at this position.
+    Entry(u64),
+}
+
+impl ChangeSet {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.new_accounts.is_empty()
+            && self.accounts.is_empty()
+            && self.new_holds.is_empty()
+            && self.holds.is_empty()
+            && self.entries.is_empty()
+            && self.keys.is_empty()
+            && self.pause.is_none()
+    }
+}

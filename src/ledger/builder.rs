@@ -1,0 +1,158 @@
+//! How a ledger is put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Ledger, no_randomness};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{Engine, EngineSettings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Asset, LedgerId, Limits, Policy};
+use crate::store::{MemoryStore, Store};
+
+/// Puts a [`Ledger`] together: the store, the numbers, and what new accounts are opened with.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), prepaid::Error> {
+/// use std::time::Duration;
+/// use prepaid::{Ledger, model::{Lease, Overrun, Policy}};
+///
+/// let mut policy = Policy::default();
+/// policy.overrun = Overrun::CapToAvailable;
+/// policy.lease = Lease { ttl: Duration::from_secs(120), ..Lease::default() };
+/// let ledger = Ledger::builder().policy(policy).open("memory:").await?;
+/// # ledger.close(Duration::ZERO).await }
+/// ```
+#[derive(Clone, Debug)]
+pub struct LedgerBuilder {
+    clock: Arc<dyn Clock>,
+    engine: EngineSettings,
+    asset: Asset,
+    limits: Limits,
+    policy: Policy,
+}
+
+impl Default for LedgerBuilder {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            engine: EngineSettings::default(),
+            asset: Asset::USD,
+            limits: Limits::default(),
+            policy: Policy::default(),
+        }
+    }
+}
+
+impl LedgerBuilder {
+    /// Another clock for stores that have none of their own (memory, SQLite).
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The asset accounts are opened in unless they say otherwise. Default `USD/9`.
+    #[must_use]
+    pub fn asset(self, asset: Asset) -> Self {
+        Self { asset, ..self }
+    }
+
+    /// The limits accounts are opened with unless they say otherwise. Default: none.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The policy accounts are opened with unless they say otherwise.
+    #[must_use]
+    pub fn policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// How many commands that open or increase something may wait in a bucket's queue. Default 16,384.
+    #[must_use]
+    pub fn queue(mut self, commands: usize) -> Self {
+        self.engine.queue = commands.max(1);
+        self
+    }
+
+    /// How many commands go into one transaction at most. Default 4,096.
+    #[must_use]
+    pub fn batch(mut self, commands: usize) -> Self {
+        self.engine.batch = commands.max(1);
+        self
+    }
+
+    /// How long a caller waits while the store fails before it is told so. Default 5 s.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.engine.patience = patience;
+        self
+    }
+
+    /// How often the sweeper looks for what is due; none: only when [`Ledger::sweep`] is called. Default 1 s.
+    #[must_use]
+    pub fn sweep_every(mut self, every: Option<Duration>) -> Self {
+        self.engine.sweep_every = every.map(|every| every.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// How often progress of running streams is recorded. Default 2 s. A process killed in mid-stream loses at most
+    /// this much of what it had counted.
+    #[must_use]
+    pub fn report_every(mut self, every: Duration) -> Self {
+        self.engine.report_every = every.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How long the sweeper stays away after an outage of the store or a jump of its clock: long enough for every
+    /// owner to renew. Default 15.5 minutes, a default lease and its grace.
+    #[must_use]
+    pub fn holiday(mut self, holiday: Duration) -> Self {
+        self.engine.holiday = holiday;
+        self
+    }
+
+    /// Opens the ledger at `url`: `sqlite:PATH` (created if it is not there) or `memory:`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for any other url or outside of a tokio runtime; `AlreadyOwned` when another process has the
+    /// file; `Unsuitable` for another program's file or a newer schema; `Unavailable` when it cannot be opened or
+    /// written; `Corrupt` when it is damaged.
+    ///
+    /// # Cancel safety
+    /// A database that was being created is whole or not there.
+    pub async fn open(self, url: &str) -> Result<Ledger> {
+        let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+        match scheme {
+            "memory" => {
+                let store =
+                    MemoryStore::new(LedgerId(crate::random::bytes().map_err(no_randomness)?), Arc::clone(&self.clock));
+                self.open_store(Arc::new(store))
+            }
+            #[cfg(feature = "sqlite")]
+            "sqlite" => {
+                let path = rest.strip_prefix("//").unwrap_or(rest);
+                let store = crate::store::sqlite::SqliteStore::open(path, Arc::clone(&self.clock)).await?;
+                self.open_store(Arc::new(store))
+            }
+            _ => {
+                let _ = rest;
+                Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("unknown kind of store, expected sqlite:PATH or memory: scheme={scheme:.32}"),
+                ))
+            }
+        }
+    }
+
+    /// Opens the ledger in a store that is open already.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of a tokio runtime.
+    pub fn open_store(self, store: Arc<dyn Store>) -> Result<Ledger> {
+        let engine = Engine::start(store, self.engine)?;
+        Ok(Ledger::new(engine, self.asset, self.limits, self.policy))
+    }
+}

@@ -1,0 +1,74 @@
+//! What is billed when a stream ends before its usage is known.
+
+use std::time::Duration;
+
+use crate::tokens::{Certainty, Usage, UsageReport};
+
+/// What to do when the client goes away, or the stream ends without its usage.
+///
+/// Which is right depends on the provider: some stop, and stop charging, when the connection closes; others go on and
+/// charge for the whole answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cut {
+    /// Settle at once what was delivered, counted. Right where the provider stops when the connection closes (OpenAI,
+    /// Azure, Anthropic and most others, by OpenRouter's table of providers).
+    #[default]
+    Estimate,
+    /// Read on to the usage event, at most so long, then settle; the hold stays open meanwhile. Right where the
+    /// provider goes on and charges in full (AWS Bedrock, Google, Groq, Mistral, Perplexity).
+    Drain {
+        /// How long at most; then what was delivered is settled.
+        max: Duration,
+    },
+    /// Release: the operator pays.
+    Free,
+}
+
+/// Which of an estimate's bounds is billed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EstimateAt {
+    /// The least it can have been.
+    Low,
+    /// What it most likely was.
+    #[default]
+    Point,
+    /// The most it can have been.
+    High,
+}
+
+impl EstimateAt {
+    /// The usage a report is billed at.
+    pub(super) fn of(self, report: &UsageReport) -> Usage {
+        match (&report.certainty, self) {
+            (Certainty::Estimated { bounds }, Self::Low) => bounds.low,
+            (Certainty::Estimated { bounds }, Self::High) => bounds.high,
+            (Certainty::Estimated { .. }, Self::Point) | (Certainty::Reported | Certainty::Counted, _) => report.usage,
+        }
+    }
+}
+
+/// How a stream is metered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MeterOptions {
+    /// What to do when the stream ends before its usage is known. Default [`Cut::Estimate`].
+    pub cut: Cut,
+    /// Which of an estimate's bounds is billed. Default the point.
+    pub estimate: EstimateAt,
+    /// How long the end of the stream waits for the settlement's answer. Default 2 s. The settlement happens anyway.
+    pub wait: Duration,
+}
+
+impl Default for MeterOptions {
+    fn default() -> Self {
+        Self { cut: Cut::default(), estimate: EstimateAt::default(), wait: Duration::from_secs(2) }
+    }
+}
+
+impl MeterOptions {
+    /// The defaults with another cut policy.
+    pub fn cut(cut: Cut) -> Self {
+        Self { cut, ..Self::default() }
+    }
+}

@@ -1,0 +1,206 @@
+//! The stream that comes back: the same bytes, and a bill.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::StreamExt;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+use super::bill::Billed;
+use super::cut::{Cut, MeterOptions};
+use super::observe::Observer;
+use super::settlement::{Counter, Duty};
+use crate::ledger::OpenHold;
+use crate::telemetry;
+
+impl OpenHold {
+    /// Meters an upstream's body: what comes back yields the same items, unchanged, and settles this hold with what
+    /// `observer` reads in them, at the hold's tariff.
+    ///
+    /// The settlement is queued as soon as the usage is final; the end of the stream is handed on after its answer, at
+    /// most 2 s later. When the stream breaks, or is dropped, what was delivered is settled ([`Cut::Estimate`]). While
+    /// it runs, progress is recorded and the lease renewed, whoever polls.
+    ///
+    /// This calls [`OpenHold::dispatched`].
+    pub fn meter<S, E>(self, stream: S, observer: impl Observer) -> (Metered<E>, Billed)
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: 'static,
+    {
+        self.meter_with(stream, observer, MeterOptions::default())
+    }
+
+    /// As [`OpenHold::meter`], with other choices for streams that break.
+    pub fn meter_with<S, E>(mut self, stream: S, observer: impl Observer, options: MeterOptions) -> (Metered<E>, Billed)
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: 'static,
+    {
+        self.dispatched();
+        let counter = Arc::new(Counter::new(&self, Box::new(observer), &options));
+        let source = Arc::downgrade(&counter);
+        self.kept().follow(source);
+        let (billed, bill) = oneshot::channel();
+        let duty = Duty { hold: self, counter, billed };
+        (Metered { stream: Some(Box::pin(stream)), phase: Phase::Running(Box::new(duty)), options }, Billed(bill))
+    }
+}
+
+/// A metered stream. Dropping it settles it by its [cut policy](Cut), without blocking.
+pub struct Metered<E: 'static> {
+    stream: Option<Upstream<E>>,
+    phase: Phase,
+    options: MeterOptions,
+}
+
+type Upstream<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
+
+enum Phase {
+    /// The usage is not final yet.
+    Running(Box<Duty>),
+    /// The settlement is on its way.
+    Settling(oneshot::Receiver<()>, Option<Pin<Box<Sleep>>>),
+    /// Settled, or as good as.
+    Settled,
+}
+
+impl<E: 'static> Metered<E> {
+    /// Whether the ledger said that the hold is not open any more: the host should end the stream.
+    pub fn is_lost(&self) -> bool {
+        match &self.phase {
+            Phase::Running(duty) => duty.hold.is_lost(),
+            Phase::Settling(..) | Phase::Settled => false,
+        }
+    }
+
+    /// Looks at an item on its way through.
+    fn observe(&mut self, item: &Result<Bytes, E>) {
+        let Phase::Running(duty) = &self.phase else {
+            return;
+        };
+        match item {
+            Ok(bytes) => {
+                let is_final = {
+                    let mut observer = duty.counter.observer();
+                    observer.feed(bytes);
+                    observer.is_final()
+                };
+                if is_final {
+                    self.settle("final");
+                }
+            }
+            // What comes after an error, if anything does, is passed on and not billed.
+            Err(_) => self.cut("error", None),
+        }
+    }
+
+    fn settle(&mut self, ended: &'static str) {
+        if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
+            self.phase = Phase::Settling(duty.settle(ended), None);
+        }
+    }
+
+    /// The stream ended before its usage was known; `rest` is what may still be read of it.
+    fn cut(&mut self, ended: &'static str, rest: Option<Upstream<E>>) {
+        match (self.options.cut, rest) {
+            (Cut::Free, _) => {
+                if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
+                    duty.waive();
+                }
+            }
+            (Cut::Drain { max }, Some(rest)) => {
+                if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
+                    let runtime = duty.hold.account().ledger().engine().runtime().clone();
+                    runtime.spawn(drain(*duty, rest, max));
+                }
+            }
+            (Cut::Estimate | Cut::Drain { .. }, _) => {
+                if let Phase::Running(duty) = &self.phase {
+                    duty.counter.observer().finish();
+                }
+                self.settle(ended);
+            }
+        }
+    }
+
+    /// Waits for the settlement's answer, but not for ever.
+    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Phase::Settling(answer, patience) = &mut self.phase {
+            let wait = self.options.wait;
+            let patience = patience.get_or_insert_with(|| Box::pin(sleep(wait)));
+            if Pin::new(answer).poll(context).is_pending() {
+                ready!(patience.as_mut().poll(context));
+            }
+            self.phase = Phase::Settled;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<E: 'static> Stream for Metered<E> {
+    type Item = Result<Bytes, E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Some(stream) = &mut this.stream {
+            match ready!(stream.as_mut().poll_next(context)) {
+                Some(item) => {
+                    this.observe(&item);
+                    return Poll::Ready(Some(item));
+                }
+                None => {
+                    this.stream = None;
+                    this.cut("end", None);
+                }
+            }
+        }
+        ready!(this.poll_settled(context));
+        Poll::Ready(None)
+    }
+}
+
+impl<E: 'static> Drop for Metered<E> {
+    fn drop(&mut self) {
+        let rest = self.stream.take();
+        self.cut("dropped", rest);
+    }
+}
+
+impl<E: 'static> fmt::Debug for Metered<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match &self.phase {
+            Phase::Running(duty) => return f.debug_tuple("Metered").field(&duty.hold).finish(),
+            Phase::Settling(..) => "settling",
+            Phase::Settled => "settled",
+        };
+        f.debug_tuple("Metered").field(&phase).finish()
+    }
+}
+
+/// Reads on after the client went away, to the usage event or as long as that may take.
+async fn drain<E>(duty: Duty, mut rest: Upstream<E>, max: Duration) {
+    metrics::gauge!(telemetry::DRAINING).increment(1);
+    let until = Instant::now() + max;
+    let mut ended = "dropped";
+    while let Ok(Some(Ok(bytes))) = timeout_at(until, rest.next()).await {
+        let mut observer = duty.counter.observer();
+        observer.feed(&bytes);
+        if observer.is_final() {
+            ended = "drained";
+            break;
+        }
+    }
+    if ended == "dropped" {
+        duty.counter.observer().finish();
+    }
+    metrics::gauge!(telemetry::DRAINING).decrement(1);
+    drop(rest);
+    let _ = duty.settle(ended).await;
+}

@@ -1,0 +1,13 @@
+//! The meter watches a stream: [`OpenHold::meter`](crate::OpenHold::meter) hands the upstream's bytes on unchanged and
+//! settles the hold with what it read in them.
+
+mod bill;
+mod cut;
+mod meter;
+pub mod observe;
+mod settlement;
+pub mod wire;
+
+pub use bill::{Bill, Billed};
+pub use cut::{Cut, EstimateAt, MeterOptions};
+pub use meter::Metered;

@@ -1,0 +1,179 @@
+//! From an observer's report to a settled hold.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::bill::Bill;
+use super::cut::{EstimateAt, MeterOptions};
+use super::observe::Observer;
+use crate::engine::Source;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{OpenHold, Receipt};
+use crate::model::{Asset, Measured};
+use crate::pricing::{Charge, Tariff};
+use crate::telemetry;
+use crate::tokens::{Certainty, UsageReport};
+
+/// An observer with the prices it is billed at, shared between the stream and the keeper.
+pub(super) struct Counter {
+    observer: Mutex<Box<dyn Observer>>,
+    tariff: Option<Arc<Tariff>>,
+    asset: Asset,
+    estimate: EstimateAt,
+}
+
+impl Counter {
+    pub(super) fn new(hold: &OpenHold, observer: Box<dyn Observer>, options: &MeterOptions) -> Self {
+        Self {
+            observer: Mutex::new(observer),
+            tariff: hold.tariff().cloned(),
+            asset: hold.asset(),
+            estimate: options.estimate,
+        }
+    }
+
+    pub(super) fn observer(&self) -> MutexGuard<'_, Box<dyn Observer>> {
+        // A host's observer may have panicked in the stream's poll; what it counted before still stands.
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a report costs.
+    fn charge(&self, report: &UsageReport) -> Result<Charge> {
+        let tariff = self
+            .tariff
+            .as_ref()
+            .ok_or_else(|| Error::invalid("a metered hold needs a tariff: see ReserveCall::tariff"))?;
+        tariff.charge(&self.estimate.of(report), self.asset).map_err(Error::invalid)
+    }
+}
+
+impl Source for Counter {
+    fn so_far(&self) -> Option<Measured> {
+        let report = self.observer().report();
+        self.charge(&report).ok().map(|charge| measured(&charge, &report))
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counter").field("asset", &self.asset).finish_non_exhaustive()
+    }
+}
+
+/// A stream's duty to settle, carried from the stream to whoever does it.
+#[derive(Debug)]
+pub(super) struct Duty {
+    pub(super) hold: OpenHold,
+    pub(super) counter: Arc<Counter>,
+    pub(super) billed: oneshot::Sender<Result<Bill>>,
+}
+
+impl Duty {
+    /// Settles what was counted, on the engine's runtime; the receiver hears when that is done.
+    pub(super) fn settle(self, ended: &'static str) -> oneshot::Receiver<()> {
+        let report = self.counter.observer().report();
+        let certainty = certainty_name(&report.certainty);
+        metrics::counter!(telemetry::METERED, "ended" => ended, "certainty" => certainty).increment(1);
+        let (done, hears) = oneshot::channel();
+        let runtime = self.hold.account().ledger().engine().runtime().clone();
+        runtime.spawn(async move {
+            let Self { hold, counter, billed } = self;
+            let bill = settle(hold, &counter, report).await;
+            let _ = billed.send(bill);
+            let _ = done.send(());
+        });
+        hears
+    }
+
+    /// Gives the hold back, whatever was used.
+    pub(super) fn waive(self) {
+        let runtime = self.hold.account().ledger().engine().runtime().clone();
+        metrics::counter!(telemetry::METERED, "ended" => "dropped", "certainty" => "waived").increment(1);
+        runtime.spawn(async move {
+            let Self { hold, counter, billed } = self;
+            let report = counter.observer().report();
+            let receipt = hold.release(true).await;
+            let _ = billed.send(receipt.map(|receipt| Bill { receipt, report, charge: None }));
+        });
+    }
+}
+
+/// Settles `hold` with what `report` costs; asks again until the ledger answers.
+pub(super) async fn settle(hold: OpenHold, counter: &Counter, report: UsageReport) -> Result<Bill> {
+    const AGAIN_AFTER: Duration = Duration::from_millis(200);
+    let charge = match counter.charge(&report) {
+        Ok(charge) => charge,
+        Err(error) => {
+            tracing::error!(account = %hold.account().id(), hold = %hold.id(), %error, "stream cannot be priced");
+            hold.abandon().await?;
+            return Err(error);
+        }
+    };
+    let measured = measured(&charge, &report);
+    let (account, id) = (hold.account().clone(), hold.id().clone());
+    let mut hold = Some(hold);
+    loop {
+        // The guard is let go with the first attempt; from then on the settlement goes by id, which may be repeated.
+        let attempt = match hold.take() {
+            Some(hold) => hold.settle(measured.clone()).await,
+            None => account.settle(&id, measured.clone()).await,
+        };
+        match attempt {
+            Ok(receipt) => return Ok(Bill { receipt, report, charge: Some(charge) }),
+            Err(error) if error.is_retryable() => sleep(AGAIN_AFTER).await,
+            Err(error) => {
+                refused(&error, &account, &id);
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn refused(error: &Error, account: &crate::ledger::AccountHandle, hold: &crate::model::HoldId) {
+    if error.kind() == ErrorKind::Refused {
+        let refusal = error.name().unwrap_or_default();
+        metrics::counter!(telemetry::SETTLEMENT_REFUSED, "refusal" => refusal).increment(1);
+    }
+    tracing::error!(account = %account.id(), %hold, %error, "settlement of a stream failed");
+}
+
+fn measured(charge: &Charge, report: &UsageReport) -> Measured {
+    Measured::new(charge.amount(), report.usage.total()).with_evidence(charge.evidence())
+}
+
+fn certainty_name(certainty: &Certainty) -> &'static str {
+    match certainty {
+        Certainty::Reported => "reported",
+        Certainty::Counted => "counted",
+        Certainty::Estimated { .. } => "estimated",
+    }
+}
+
+impl OpenHold {
+    /// Settles a response that does not stream: what `observer` reads in `body`.
+    ///
+    /// # Errors
+    /// As [`Billed`](super::Billed).
+    ///
+    /// # Cancel safety
+    /// Once polled, the settlement happens whether or not the future is dropped.
+    pub async fn settle_body(mut self, body: &[u8], observer: impl Observer) -> Result<Bill> {
+        self.dispatched();
+        let mut observer: Box<dyn Observer> = Box::new(observer);
+        observer.body(body);
+        let counter = Counter::new(&self, observer, &MeterOptions::default());
+        let report = counter.observer().report();
+        settle(self, &counter, report).await
+    }
+}
+
+impl Bill {
+    /// Whether the ledger had this settlement already.
+    pub fn is_replay(&self) -> bool {
+        Receipt::is_replay(&self.receipt)
+    }
+}

@@ -1,0 +1,1 @@
+//! Framings: how a body of bytes falls into events.

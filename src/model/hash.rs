@@ -1,0 +1,144 @@
+//! Digests: of keys, of tariffs, of the journal's chain.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::{AccountId, Asset, HoldId, OperationKey};
+
+macro_rules! digest {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// The bytes.
+            pub fn as_bytes(&self) -> &[u8] {
+                &self.0
+            }
+
+            /// From exactly as many bytes as it has.
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{self}")
+            }
+        }
+    };
+}
+
+digest! {
+    /// A link of an account's hash chain: SHA-256 over the previous link and an entry's canonical bytes.
+    ChainHash, 32
+}
+digest! {
+    /// What the ledger finds a caller's key by: the first 16 bytes of SHA-256 over account, class, scope and key, each
+    /// with its length before it.
+    KeyHash, 16
+}
+digest! {
+    /// The first 16 bytes of SHA-256 over a command's arguments: the same key with other arguments is refused.
+    ArgumentsHash, 16
+}
+digest! {
+    /// Names the content of a tariff.
+    TariffHash, 16
+}
+digest! {
+    /// Tells one call of reserve from another that names the same hold, so that only the caller whose call made the
+    /// hold is told so.
+    CallToken, 16
+}
+digest! {
+    /// Names a ledger: drawn once, when its database is created.
+    LedgerId, 16
+}
+
+impl KeyHash {
+    /// The key of a hold.
+    pub fn hold(account: &AccountId, hold: &HoldId) -> Self {
+        let attempt = hold.attempt().to_be_bytes();
+        Self::of(account, b"hold", &[], &[hold.request().as_str().as_bytes(), b"#", &attempt])
+    }
+
+    /// The key of a deposit, grant, withdrawal, adjustment or write-off.
+    pub fn money(account: &AccountId, key: &OperationKey) -> Self {
+        Self::of(account, b"money", &[], &[key.as_str().as_bytes()])
+    }
+
+    /// The key of a refund of a hold.
+    pub fn refund(account: &AccountId, hold: &HoldId, key: &OperationKey) -> Self {
+        Self::of(account, b"refund", hold.to_string().as_bytes(), &[key.as_str().as_bytes()])
+    }
+
+    /// The key of a correction of a hold.
+    pub fn correct(account: &AccountId, hold: &HoldId, key: &OperationKey) -> Self {
+        Self::of(account, b"correct", hold.to_string().as_bytes(), &[key.as_str().as_bytes()])
+    }
+
+    fn of(account: &AccountId, class: &[u8], scope: &[u8], key: &[&[u8]]) -> Self {
+        let mut hasher = Sha256::new();
+        for part in [account.as_str().as_bytes(), class, scope] {
+            hasher.update(length(part.len()));
+            hasher.update(part);
+        }
+        hasher.update(length(key.iter().map(|part| part.len()).sum()));
+        key.iter().for_each(|part| hasher.update(part));
+        Self(first_half(hasher))
+    }
+}
+
+impl ArgumentsHash {
+    /// The hash of canonical argument bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(bytes);
+        Self(first_half(hasher))
+    }
+}
+
+impl ChainHash {
+    /// What an account's first entry follows: a digest of the ledger, the account and its asset.
+    pub fn genesis(ledger: LedgerId, account: &AccountId, asset: Asset) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"prepaid/1");
+        hasher.update(ledger.0);
+        for part in [account.as_str(), asset.code()] {
+            hasher.update(length(part.len()));
+            hasher.update(part.as_bytes());
+        }
+        hasher.update([asset.scale()]);
+        Self(hasher.finalize().into())
+    }
+
+    /// The link after this one, over an entry's canonical bytes.
+    #[must_use]
+    pub fn next(&self, canonical: &[u8]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(self.0);
+        hasher.update(canonical);
+        Self(hasher.finalize().into())
+    }
+}
+
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn first_half(hasher: Sha256) -> [u8; 16] {
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut half = [0; 16];
+    half.iter_mut().zip(digest).for_each(|(slot, byte)| *slot = byte);
+    half
+}

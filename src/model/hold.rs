@@ -1,0 +1,187 @@
+//! Holds: money set aside for one attempt of one request.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::account::display;
+use super::{Amount, CallToken, HoldId, KeyHash, Label, OnLapse, Overrun, Policy, Scope, TariffHash, Timestamp};
+
+/// Where a hold stands. A hold that was never made is `Absent` and has no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HoldState {
+    /// Money is set aside; an overdue hold that nobody swept is still open.
+    Open,
+    /// Closed provisionally: the sweeper's or `abandon`'s doing. The owner's word still replaces it.
+    Lapsed,
+    /// Closed by its owner with a cost.
+    Settled,
+    /// Closed unused; also the tombstone of a release that came before its reserve.
+    Released,
+    /// A lapse that became final.
+    Sealed,
+}
+
+/// A cost and the tokens it stands for: what `max` and equality look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Quantity {
+    /// What it costs.
+    pub cost: Amount,
+    /// How many tokens it is, for budgets that count tokens.
+    pub tokens: u64,
+}
+
+impl Quantity {
+    /// Nothing.
+    pub const ZERO: Self = Self { cost: Amount::ZERO, tokens: 0 };
+    /// The most tokens that are believed: 2^59, as for amounts. A command that says more is refused.
+    pub const TOKENS_MAX: u64 = 1 << 59;
+
+    /// The larger cost and the larger number of tokens.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { cost: self.cost.max(other.cost), tokens: self.tokens.max(other.tokens) }
+    }
+}
+
+/// What a request used: a cost, its tokens, and how they were arrived at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Measured {
+    /// The cost and the tokens.
+    pub quantity: Quantity,
+    /// Bytes kept in the journal beside the cost, such as [`Charge`](crate::pricing::Charge) makes; at most 4 KiB.
+    pub evidence: Option<Arc<[u8]>>,
+}
+
+impl Measured {
+    /// The longest evidence that is kept.
+    pub const EVIDENCE_BYTES_MAX: usize = 4096;
+
+    /// A cost of so many tokens.
+    pub fn new(cost: Amount, tokens: u64) -> Self {
+        Self { quantity: Quantity { cost, tokens }, evidence: None }
+    }
+
+    /// The same with its evidence.
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: impl Into<Arc<[u8]>>) -> Self {
+        self.evidence = Some(evidence.into());
+        self
+    }
+}
+
+impl From<Amount> for Measured {
+    fn from(cost: Amount) -> Self {
+        Self::new(cost, 0)
+    }
+}
+
+/// What a reserve asks for and a repetition of it must ask for again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Terms {
+    /// The worst-case cost.
+    pub amount: Amount,
+    /// The least that is still worth having, where a part may be granted.
+    pub min: Option<Amount>,
+    /// What revenue is split by, such as `openai/gpt-4o`.
+    pub label: Option<Label>,
+    /// What the request counts towards, in order, each once.
+    pub scopes: Vec<Scope>,
+    /// The tokens expected at most, for budgets that count tokens.
+    pub tokens: u64,
+    /// The prices it is charged at.
+    pub tariff: Option<TariffHash>,
+    /// Another choice than the account's.
+    pub on_lapse: Option<OnLapse>,
+    /// Another choice than the account's.
+    pub overrun: Option<Overrun>,
+}
+
+/// A hold as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Hold {
+    /// Its name inside the account.
+    pub id: HoldId,
+    /// Its number inside the bucket, in order of creation.
+    pub number: i64,
+    /// The number of its account.
+    pub account_number: i64,
+    /// What it is found by.
+    #[serde(skip)]
+    pub key: KeyHash,
+    /// The call that made it.
+    #[serde(skip)]
+    pub token: CallToken,
+    /// Where it stands.
+    pub state: HoldState,
+    /// What the reserve, or the charge without one, asked for; none for a tombstone.
+    pub terms: Option<Arc<Terms>>,
+    /// Whether it was charged without a reserve.
+    pub direct: bool,
+    /// The choices pinned in it.
+    pub policy: Policy,
+    /// The largest believable cost, pinned in it.
+    pub ceiling: Option<Amount>,
+    /// Money set aside now.
+    pub held: Amount,
+    /// What it held when it was closed.
+    pub held_at_close: Amount,
+    /// Usage reported so far.
+    pub reported: Quantity,
+    /// What it costs until somebody says better; only while it is lapsed.
+    pub provisional: Quantity,
+    /// The owner's first settlement.
+    pub settled_as: Option<Quantity>,
+    /// What it cost, once that is final.
+    pub actual: Option<Quantity>,
+    /// What of the cost was collected.
+    pub captured: Amount,
+    /// What of the cost was not.
+    pub written_off: Amount,
+    /// What was given back of what was collected.
+    pub refunded: Amount,
+    /// When it was made.
+    pub opened_at: Timestamp,
+    /// When its lease is over.
+    pub deadline: Timestamp,
+    /// When it was closed, provisionally or not.
+    pub closed_at: Option<Timestamp>,
+    /// From when the sweeper looks at it again; none once it is final.
+    #[serde(skip)]
+    pub due: Option<Timestamp>,
+}
+
+impl Hold {
+    /// What the hold costs as far as is known: final, provisional, or reported so far.
+    pub fn cost(&self) -> Quantity {
+        match self.state {
+            HoldState::Open => self.reported,
+            HoldState::Lapsed => self.provisional,
+            HoldState::Settled | HoldState::Released | HoldState::Sealed => self.actual.unwrap_or_default(),
+        }
+    }
+
+    /// What may still be refunded.
+    pub fn refundable(&self) -> Amount {
+        self.captured.saturating_sub(self.refunded)
+    }
+
+    /// What revenue of it is split by.
+    pub fn label(&self) -> Option<&Label> {
+        self.terms.as_deref()?.label.as_ref()
+    }
+
+    /// The prices it is charged at.
+    pub fn tariff(&self) -> Option<TariffHash> {
+        self.terms.as_deref()?.tariff
+    }
+}
+
+impl Serialize for TariffHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        display(self, serializer)
+    }
+}

@@ -1,0 +1,224 @@
+//! The reference store: the contract in the plainest form, kept in memory, gone with the process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{Due, DueHold, Record, Store, StoreError, StoreErrorKind, Visitor};
+use crate::clock::Clock;
+use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, ReadSet, Reply, Snapshot};
+use crate::model::{Account, AccountId, Entry, Hold, HoldState, KeyHash, LedgerId, TariffHash, Timestamp};
+
+/// A ledger in memory: for tests, and as the measure of every other store. One bucket.
+pub struct MemoryStore {
+    ledger: LedgerId,
+    clock: Arc<dyn Clock>,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Default)]
+struct Rows {
+    closed: bool,
+    counters: Counters,
+    pause: Timestamp,
+    accounts: BTreeMap<i64, Account>,
+    account_numbers: HashMap<AccountId, i64>,
+    holds: BTreeMap<i64, Arc<Hold>>,
+    entries: Vec<Entry>,
+    keys: HashMap<KeyHash, KeyTarget>,
+    tariffs: HashMap<TariffHash, Arc<[u8]>>,
+}
+
+impl MemoryStore {
+    /// An empty ledger whose time is `clock`'s.
+    pub fn new(ledger: LedgerId, clock: Arc<dyn Clock>) -> Self {
+        Self { ledger, clock, rows: Mutex::default() }
+    }
+
+    fn rows(&self) -> Result<MutexGuard<'_, Rows>, StoreError> {
+        // Rows change by plain moves after everything that could panic, so a poisoned lock still guards whole rows.
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if rows.closed { Err(StoreError::new(StoreErrorKind::Closed, "store is closed")) } else { Ok(rows) }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    fn buckets(&self) -> u16 {
+        1
+    }
+
+    fn bucket(&self, _account: &AccountId) -> u16 {
+        0
+    }
+
+    async fn commit(&self, _bucket: u16, batch: Arc<Batch>) -> Result<Vec<Reply>, StoreError> {
+        let mut rows = self.rows()?;
+        let now = self.clock.now();
+        let mut snapshot = Snapshot { ledger: self.ledger, counters: rows.counters, ..Snapshot::default() };
+        rows.load(&batch.reads(), now, &mut snapshot);
+        let decision = loop {
+            match batch.decide(&snapshot, now) {
+                Ok(decision) => break decision,
+                Err(missing) => rows.load(&missing, now, &mut snapshot),
+            }
+        };
+        rows.apply(decision.changes);
+        Ok(decision.replies)
+    }
+
+    async fn due(&self, _bucket: u16, limit: u32) -> Result<Due, StoreError> {
+        let rows = self.rows()?;
+        let now = self.clock.now();
+        if now < rows.pause {
+            return Ok(Due::new(now, Vec::new()));
+        }
+        let mut due: Vec<_> = rows.holds.values().filter(|hold| hold.due.is_some_and(|due| due <= now)).collect();
+        due.sort_by_key(|hold| (hold.due, hold.number));
+        let found = due.into_iter().take(limit as usize).filter_map(|hold| {
+            let account = rows.accounts.get(&hold.account_number)?.id.clone();
+            Some(DueHold { account, hold: hold.id.clone(), state: hold.state })
+        });
+        Ok(Due::new(now, found.collect()))
+    }
+
+    async fn account(&self, account: &AccountId) -> Result<Option<Account>, StoreError> {
+        Ok(self.rows()?.account(account).cloned())
+    }
+
+    async fn accounts(&self, _bucket: u16, after: i64, limit: u32) -> Result<Vec<Account>, StoreError> {
+        let rows = self.rows()?;
+        Ok(rows
+            .accounts
+            .range(after.saturating_add(1)..)
+            .take(limit as usize)
+            .map(|(_, account)| account.clone())
+            .collect())
+    }
+
+    async fn hold(&self, account: &AccountId, key: KeyHash) -> Result<Option<Arc<Hold>>, StoreError> {
+        let rows = self.rows()?;
+        let number = rows.account(account).map(|account| account.number);
+        Ok(rows.hold(key).filter(|hold| Some(hold.account_number) == number))
+    }
+
+    async fn holds(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<Arc<Hold>>, StoreError> {
+        let rows = self.rows()?;
+        let number = rows.account(account).map(|account| account.number);
+        let pending = rows.holds.range(after.saturating_add(1)..).map(|(_, hold)| hold);
+        let of_account = pending.filter(|hold| hold.due.is_some() && Some(hold.account_number) == number);
+        Ok(of_account.take(limit as usize).map(Arc::clone).collect())
+    }
+
+    async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let rows = self.rows()?;
+        let of_account = rows.entries.iter().filter(|entry| entry.account == *account && entry.seq > after);
+        Ok(of_account.take(limit as usize).cloned().collect())
+    }
+
+    async fn feed(&self, _bucket: u16, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let rows = self.rows()?;
+        let skipped = usize::try_from(after).unwrap_or(usize::MAX);
+        Ok(rows.entries.iter().skip(skipped).take(limit as usize).cloned().collect())
+    }
+
+    async fn scan(&self, _bucket: u16, mut visitor: Visitor) -> Result<(), StoreError> {
+        let rows = self.rows()?;
+        let records = std::iter::once(Record::Counters(rows.counters))
+            .chain(rows.entries.iter().cloned().map(Record::Entry))
+            .chain(rows.accounts.values().cloned().map(Record::Account))
+            .chain(rows.holds.values().cloned().map(Record::Hold))
+            .chain(rows.keys.iter().map(|(key, target)| Record::Key(*key, *target)));
+        for record in records {
+            if !visitor(record) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_tariff(&self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
+        self.rows()?.tariffs.entry(hash).or_insert_with(|| Arc::from(content));
+        Ok(())
+    }
+
+    async fn tariff(&self, hash: TariffHash) -> Result<Option<Arc<[u8]>>, StoreError> {
+        Ok(self.rows()?.tariffs.get(&hash).cloned())
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.rows()?.closed = true;
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn account(&self, id: &AccountId) -> Option<&Account> {
+        self.accounts.get(self.account_numbers.get(id)?)
+    }
+
+    fn hold(&self, key: KeyHash) -> Option<Arc<Hold>> {
+        match self.keys.get(&key)? {
+            KeyTarget::Hold(number) => self.holds.get(number).map(Arc::clone),
+            KeyTarget::Entry(_) => None,
+        }
+    }
+
+    fn entry(&self, position: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(position.checked_sub(1)?).ok()?)
+    }
+
+    fn load(&self, reads: &ReadSet, now: Timestamp, snapshot: &mut Snapshot) {
+        for id in &reads.accounts {
+            snapshot.accounts.extend(self.account(id).map(|account| (id.clone(), account.clone())));
+        }
+        for key in &reads.holds {
+            snapshot.holds.extend(self.hold(*key).map(|hold| (*key, hold)));
+        }
+        for key in &reads.operations {
+            if let Some(KeyTarget::Entry(position)) = self.keys.get(key)
+                && let Some(entry) = self.entry(*position)
+                && let (Some(operation), Some(arguments)) = (entry.key.clone(), entry.arguments)
+            {
+                snapshot.operations.insert(*key, Operation { key: operation, arguments, seq: entry.seq });
+            }
+        }
+        for id in &reads.overdue {
+            let number = self.account(id).map(|account| account.number);
+            let is_due = |hold: &&Arc<Hold>| {
+                hold.state == HoldState::Open
+                    && hold.due.is_some_and(|due| due <= now)
+                    && Some(hold.account_number) == number
+            };
+            let due: Vec<_> = self.holds.values().filter(is_due).collect();
+            snapshot.overdue.insert(id.clone(), due.iter().map(|hold| hold.key).collect());
+            snapshot.holds.extend(due.into_iter().map(|hold| (hold.key, Arc::clone(hold))));
+        }
+    }
+
+    fn apply(&mut self, changes: ChangeSet) {
+        self.counters = changes.counters;
+        self.pause = self.pause.max(changes.pause.unwrap_or_default());
+        for account in changes.new_accounts.into_iter().chain(changes.accounts) {
+            self.account_numbers.insert(account.id.clone(), account.number);
+            self.accounts.insert(account.number, account);
+        }
+        for hold in changes.new_holds.into_iter().chain(changes.holds) {
+            self.holds.insert(hold.number, hold);
+        }
+        self.entries.extend(changes.entries);
+        self.keys.extend(changes.keys);
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("ledger", &self.ledger).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,292 @@
+//! The writer: one connection, one transaction per batch.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use tokio::sync::oneshot;
+
+use super::fault::{corrupt, of_commit, of_statement};
+use super::{SqliteOptions, open, rows, sql};
+use crate::clock::Clock;
+use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, ReadSet, Reply, Snapshot};
+use crate::model::{
+    Account, AccountId, ArgumentsHash, Hold, HoldState, KeyHash, LedgerId, OperationKey, TariffHash, Timestamp,
+};
+use crate::store::StoreError;
+
+/// What the writer's thread owns.
+pub(super) struct Writer {
+    path: PathBuf,
+    options: SqliteOptions,
+    clock: Arc<dyn Clock>,
+    ledger: LedgerId,
+    connection: Option<Connection>,
+    known: Known,
+    end: Option<oneshot::Sender<()>>,
+}
+
+/// Rows this process wrote or read. Nobody else writes, so they are the database's rows after every commit; after a
+/// failure they are forgotten.
+#[derive(Default)]
+struct Known {
+    accounts: HashMap<AccountId, Account>,
+    open_holds: HashMap<KeyHash, Arc<Hold>>,
+}
+
+/// Rows remembered of each kind, at most: about 100 MB of accounts and holds together.
+const KNOWN_MAX: usize = 100_000;
+
+impl Writer {
+    pub(super) fn open(path: PathBuf, options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let connection = open::writer(&path, &options)?;
+        let ledger = open::ledger_id(&connection)?;
+        Ok(Self { path, options, clock, ledger, connection: Some(connection), known: Known::default(), end: None })
+    }
+
+    pub(super) fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    /// Decides and writes a batch.
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => open::writer(&self.path, &self.options)?,
+        };
+        match transact(&connection, &self.known, self.ledger, &*self.clock, batch) {
+            Ok((changes, replies)) => {
+                self.known.learn(changes);
+                self.connection = Some(connection);
+                Ok(replies)
+            }
+            Err(error) => {
+                // After a failed statement SQLite may have taken the whole transaction back by itself, and would run
+                // the next one alone. So this connection runs none: it is closed, which takes back what is left.
+                let _ = connection.execute_batch(sql::ROLLBACK);
+                drop(connection);
+                self.known = Known::default();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn put_tariff(&mut self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => open::writer(&self.path, &self.options)?,
+        };
+        let params = rusqlite::params![hash.as_bytes(), content];
+        connection.execute(sql::INSERT_TARIFF, params).map_err(of_statement)?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Whom the thread tells as its last act.
+    pub(super) fn on_end(&mut self, end: oneshot::Sender<()>) {
+        self.end = Some(end);
+    }
+
+    pub(super) fn take_end(&mut self) -> Option<oneshot::Sender<()>> {
+        self.end.take()
+    }
+
+    /// Moves the log into the database and closes it.
+    pub(super) fn close(&mut self) -> Result<(), StoreError> {
+        let Some(connection) = self.connection.take() else {
+            return Ok(());
+        };
+        // A reader may still hold the log; then it is moved at the next opening.
+        let _ = connection.execute_batch("pragma wal_checkpoint(truncate)");
+        connection.close().map_err(|(_, error)| of_statement(error))
+    }
+}
+
+/// Runs one batch in one transaction. On an error the transaction is left as it is, for the caller to take back.
+fn transact(
+    connection: &Connection,
+    known: &Known,
+    ledger: LedgerId,
+    clock: &dyn Clock,
+    batch: &Batch,
+) -> Result<(ChangeSet, Vec<Reply>), StoreError> {
+    connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
+    let counters = counters(connection)?;
+    let now = clock.now();
+    let mut snapshot = Snapshot { ledger, counters, ..Snapshot::default() };
+    load(connection, known, &batch.reads(), now, &mut snapshot)?;
+    let decision = loop {
+        match batch.decide(&snapshot, now) {
+            Ok(decision) => break decision,
+            Err(missing) => load(connection, known, &missing, now, &mut snapshot)?,
+        }
+    };
+    if decision.changes.is_empty() && decision.changes.counters == counters {
+        connection.execute_batch(sql::ROLLBACK).map_err(of_statement)?;
+    } else {
+        write(connection, &snapshot, &decision.changes)?;
+        connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
+    }
+    Ok((decision.changes, decision.replies))
+}
+
+pub(super) fn counters(connection: &Connection) -> Result<Counters, StoreError> {
+    let row = connection
+        .prepare_cached(sql::SELECT_BUCKET)
+        .and_then(|mut statement| statement.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?))));
+    let (position, hold, account) = row.map_err(of_statement)?;
+    let position = u64::try_from(position).map_err(|_| corrupt("bucket row is damaged, restore a backup"))?;
+    Ok(Counters { position, hold, account })
+}
+
+/// Loads what a batch has to know into its snapshot.
+fn load(
+    connection: &Connection,
+    known: &Known,
+    reads: &ReadSet,
+    now: Timestamp,
+    snapshot: &mut Snapshot,
+) -> Result<(), StoreError> {
+    let mut accounts = prepare(connection, sql::SELECT_ACCOUNT)?;
+    for id in &reads.accounts {
+        if snapshot.accounts.contains_key(id) {
+            continue;
+        }
+        let found = match known.accounts.get(id) {
+            Some(account) => Some(account.clone()),
+            None => find(&mut accounts, [id.as_str()], rows::account)?,
+        };
+        snapshot.accounts.extend(found.map(|account| (id.clone(), account)));
+    }
+    let mut keys = prepare(connection, sql::SELECT_KEY)?;
+    let mut holds = prepare(connection, sql::SELECT_HOLD)?;
+    for key in &reads.holds {
+        if snapshot.holds.contains_key(key) {
+            continue;
+        }
+        let found = match known.open_holds.get(key) {
+            Some(hold) => Some(Arc::clone(hold)),
+            None => match target(&mut keys, *key)? {
+                Some(KeyTarget::Hold(number)) => find(&mut holds, [number], rows::hold)?,
+                Some(KeyTarget::Entry(_)) | None => None,
+            },
+        };
+        snapshot.holds.extend(found.map(|hold| (*key, hold)));
+    }
+    for key in &reads.operations {
+        if let Some(KeyTarget::Entry(position)) = target(&mut keys, *key)? {
+            snapshot.operations.insert(*key, operation(connection, position)?);
+        }
+    }
+    for id in &reads.overdue {
+        let number = snapshot.accounts.get(id).map_or(0, |account| account.number);
+        let mut overdue = prepare(connection, sql::SELECT_OVERDUE)?;
+        let mut found = overdue.query([number, now.as_micros()]).map_err(of_statement)?;
+        // Two commands of a batch may ask for the same account.
+        let mut due = Vec::new();
+        while let Some(row) = found.next().map_err(of_statement)? {
+            let hold = rows::hold(row)?;
+            due.push(hold.key);
+            snapshot.holds.entry(hold.key).or_insert(hold);
+        }
+        snapshot.overdue.insert(id.clone(), due);
+    }
+    Ok(())
+}
+
+/// Writes whole rows, each once.
+fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet) -> Result<(), StoreError> {
+    let mut statement = prepare(connection, sql::INSERT_ACCOUNT)?;
+    for account in &changes.new_accounts {
+        rows::insert_account(&mut statement, account).map_err(of_statement)?;
+    }
+    let mut statement = prepare(connection, sql::UPDATE_ACCOUNT)?;
+    for account in &changes.accounts {
+        rows::update_account(&mut statement, account).map_err(of_statement)?;
+    }
+    let mut statement = prepare(connection, sql::UPDATE_ACCOUNT_TERMS)?;
+    for account in &changes.accounts {
+        let terms = |account: &Account| (account.status, account.limits, account.policy);
+        if before.accounts.get(&account.id).map(terms) != Some(terms(account)) {
+            rows::update_account_terms(&mut statement, account).map_err(of_statement)?;
+        }
+    }
+    let mut statement = prepare(connection, sql::INSERT_HOLD)?;
+    for hold in &changes.new_holds {
+        rows::insert_hold(&mut statement, hold).map_err(of_statement)?;
+    }
+    let mut statement = prepare(connection, sql::UPDATE_HOLD)?;
+    for hold in &changes.holds {
+        rows::update_hold(&mut statement, hold).map_err(of_statement)?;
+    }
+    let mut statement = prepare(connection, sql::INSERT_ENTRY)?;
+    for entry in &changes.entries {
+        rows::insert_entry(&mut statement, entry).map_err(of_statement)?;
+    }
+    let mut statement = prepare(connection, sql::INSERT_KEY)?;
+    for (key, target) in &changes.keys {
+        rows::insert_key(&mut statement, *key, *target).map_err(of_statement)?;
+    }
+    let Counters { position, hold, account } = changes.counters;
+    let pause = changes.pause.map_or(i64::MIN, Timestamp::as_micros);
+    prepare(connection, sql::UPDATE_BUCKET)?
+        .execute(rusqlite::params![rows::Count(position), hold, account, pause])
+        .map_err(of_statement)?;
+    Ok(())
+}
+
+impl Known {
+    /// Takes over what was just made durable.
+    fn learn(&mut self, changes: ChangeSet) {
+        if self.accounts.len() > KNOWN_MAX || self.open_holds.len() > KNOWN_MAX {
+            *self = Self::default();
+        }
+        for account in changes.new_accounts.into_iter().chain(changes.accounts) {
+            self.accounts.insert(account.id.clone(), account);
+        }
+        for hold in changes.new_holds.into_iter().chain(changes.holds) {
+            if hold.state == HoldState::Open {
+                self.open_holds.insert(hold.key, hold);
+            } else {
+                self.open_holds.remove(&hold.key);
+            }
+        }
+    }
+}
+
+pub(super) fn prepare<'c>(connection: &'c Connection, statement: &str) -> Result<CachedStatement<'c>, StoreError> {
+    connection.prepare_cached(statement).map_err(of_statement)
+}
+
+/// The first row, read by `read`.
+pub(super) fn find<T>(
+    statement: &mut CachedStatement<'_>,
+    params: impl rusqlite::Params,
+    read: impl FnOnce(&rusqlite::Row<'_>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let mut found = statement.query(params).map_err(of_statement)?;
+    match found.next().map_err(of_statement)? {
+        Some(row) => read(row).map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn target(keys: &mut CachedStatement<'_>, key: KeyHash) -> Result<Option<KeyTarget>, StoreError> {
+    let found = keys.query_row([key.as_bytes()], |row| row.get(0)).optional().map_err(of_statement)?;
+    Ok(found.map(rows::key_target))
+}
+
+fn operation(connection: &Connection, position: u64) -> Result<Operation, StoreError> {
+    let damaged = || corrupt(format!("key leads to no operation, restore a backup: table=entries row={position}"));
+    let read =
+        |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?));
+    let mut statement = prepare(connection, sql::SELECT_OPERATION)?;
+    let found = statement.query_row([rows::Count(position)], read).optional().map_err(|_| damaged())?;
+    let (key, arguments, seq) = found.ok_or_else(damaged)?;
+    Ok(Operation {
+        key: OperationKey::new(key).map_err(|_| damaged())?,
+        arguments: ArgumentsHash::from_slice(&arguments).ok_or_else(damaged)?,
+        seq: u64::try_from(seq).map_err(|_| damaged())?,
+    })
+}

@@ -1,0 +1,188 @@
+//! Every statement, with the index it uses.
+
+/// Locks the database for writing: the bucket's row is the database.
+pub(super) const BEGIN: &str = "begin immediate";
+/// Makes everything since `BEGIN` durable.
+pub(super) const COMMIT: &str = "commit";
+/// Takes everything since `BEGIN` back.
+pub(super) const ROLLBACK: &str = "rollback";
+/// One snapshot for several reads.
+pub(super) const BEGIN_READ: &str = "begin deferred";
+
+/// The bucket's counters; one row.
+pub(super) const SELECT_BUCKET: &str = "select position, hold_no, account_no, pause from buckets where bucket = 0";
+/// Advances the bucket; one row.
+pub(super) const UPDATE_BUCKET: &str =
+    "update buckets set position = ?1, hold_no = ?2, account_no = ?3, pause = max(pause, ?4) where bucket = 0";
+
+macro_rules! account_columns {
+    () => {
+        "account_no, id, asset, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, \
+         grace, late, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
+         revenue_promo, open_holds, lapsed_holds, seq, head, last_position, last_at"
+    };
+}
+
+macro_rules! hold_columns {
+    () => {
+        "hold_no, account_no, key, request, attempt, token, state, pinned, held, held_at_close, reported, reported_tokens, \
+         provisional, provisional_tokens, settled_as, settled_as_tokens, actual, actual_tokens, captured, written_off, \
+         refunded, opened_at, deadline, closed_at, due"
+    };
+}
+
+macro_rules! entry_columns {
+    ($prefix:literal) => {
+        concat!(
+            $prefix,
+            "position, ",
+            $prefix,
+            "account_no, ",
+            $prefix,
+            "seq, ",
+            $prefix,
+            "previous, ",
+            $prefix,
+            "at, ",
+            $prefix,
+            "kind, ",
+            $prefix,
+            "available, ",
+            $prefix,
+            "held, ",
+            $prefix,
+            "revenue, ",
+            $prefix,
+            "funding, ",
+            $prefix,
+            "promotion, ",
+            $prefix,
+            "breakage, ",
+            $prefix,
+            "write_off, ",
+            $prefix,
+            "available_promo, ",
+            $prefix,
+            "held_promo, ",
+            $prefix,
+            "revenue_promo, ",
+            $prefix,
+            "available_after, ",
+            $prefix,
+            "held_after, ",
+            $prefix,
+            "request, ",
+            $prefix,
+            "attempt, ",
+            $prefix,
+            "key, ",
+            $prefix,
+            "arguments, ",
+            $prefix,
+            "label, ",
+            $prefix,
+            "body, ",
+            $prefix,
+            "metadata, ",
+            $prefix,
+            "hash"
+        )
+    };
+}
+
+/// An account by its name: unique index on `id`.
+pub(super) const SELECT_ACCOUNT: &str = concat!("select ", account_columns!(), " from accounts where id = ?1");
+/// Accounts by number: primary key.
+pub(super) const SELECT_ACCOUNTS: &str =
+    concat!("select ", account_columns!(), " from accounts where account_no > ?1 order by account_no limit ?2");
+/// A new account.
+pub(super) const INSERT_ACCOUNT: &str = concat!(
+    "insert into accounts (",
+    account_columns!(),
+    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
+     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)"
+);
+/// An account's money and the end of its journal: primary key.
+pub(super) const UPDATE_ACCOUNT: &str = "update accounts set available = ?2, held = ?3, revenue = ?4, funding = ?5, \
+     promotion = ?6, breakage = ?7, write_off = ?8, available_promo = ?9, held_promo = ?10, revenue_promo = ?11, \
+     open_holds = ?12, lapsed_holds = ?13, seq = ?14, head = ?15, last_position = ?16, last_at = ?17 where account_no = ?1";
+/// What an account is held to: primary key.
+pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update accounts set status = ?2, credit = ?3, debt = ?4, open_holds_max = ?5, \
+     hold_max = ?6, held_max = ?7, ceiling = ?8, on_lapse = ?9, overrun = ?10, ttl = ?11, grace = ?12, late = ?13 \
+     where account_no = ?1";
+
+/// What a key leads to: primary key.
+pub(super) const SELECT_KEY: &str = "select target from keys where hash = ?1";
+/// A new key.
+pub(super) const INSERT_KEY: &str = "insert into keys (hash, target) values (?1, ?2)";
+
+/// A hold by its number: primary key.
+pub(super) const SELECT_HOLD: &str = concat!("select ", hold_columns!(), " from holds where hold_no = ?1");
+/// An account's open holds that may be overdue: holds_pending.
+pub(super) const SELECT_OVERDUE: &str =
+    concat!("select ", hold_columns!(), " from holds where account_no = ?1 and due <= ?2 and state = 0");
+/// An account's holds that are not final: holds_pending.
+pub(super) const SELECT_PENDING: &str = concat!(
+    "select ",
+    hold_columns!(),
+    " from holds where account_no = ?1 and due is not null and hold_no > ?2 order by hold_no limit ?3"
+);
+/// Holds that are due: holds_due.
+pub(super) const SELECT_DUE: &str = "select a.id, h.request, h.attempt, h.state from holds h join accounts a using (account_no) \
+     where h.due <= ?1 order by h.due limit ?2";
+/// A new hold.
+pub(super) const INSERT_HOLD: &str = concat!(
+    "insert into holds (",
+    hold_columns!(),
+    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
+     ?24, ?25)"
+);
+/// What changes in a hold: primary key; the partial indexes only when `due` changes.
+pub(super) const UPDATE_HOLD: &str = "update holds set state = ?2, held = ?3, held_at_close = ?4, reported = ?5, \
+     reported_tokens = ?6, provisional = ?7, provisional_tokens = ?8, settled_as = ?9, settled_as_tokens = ?10, actual = ?11, \
+     actual_tokens = ?12, captured = ?13, written_off = ?14, refunded = ?15, deadline = ?16, closed_at = ?17, due = ?18 \
+     where hold_no = ?1";
+
+/// The operation an entry records: primary key.
+pub(super) const SELECT_OPERATION: &str = "select key, arguments, seq from entries where position = ?1";
+/// A new entry.
+pub(super) const INSERT_ENTRY: &str = concat!(
+    "insert into entries (",
+    entry_columns!(""),
+    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
+     ?24, ?25, ?26)"
+);
+/// Entries in commit order: primary key.
+pub(super) const SELECT_FEED: &str = concat!(
+    "select ",
+    entry_columns!("e."),
+    ", a.id from entries e join accounts a using (account_no) where e.position > ?1 order by e.position limit ?2"
+);
+/// The first milestone of an account at or after an entry: entries_milestone.
+pub(super) const SELECT_MILESTONE: &str =
+    "select position from entries where account_no = ?1 and seq >= ?2 and seq & 63 = 0 order by seq limit 1";
+/// An entry by its position: primary key.
+pub(super) const SELECT_ENTRY: &str = concat!("select ", entry_columns!(""), " from entries where position = ?1");
+
+/// All accounts: primary key.
+pub(super) const SCAN_ACCOUNTS: &str = concat!("select ", account_columns!(), " from accounts order by account_no");
+/// All holds: primary key.
+pub(super) const SCAN_HOLDS: &str = concat!("select ", hold_columns!(), " from holds order by hold_no");
+/// All entries: primary key.
+pub(super) const SCAN_ENTRIES: &str = concat!(
+    "select ",
+    entry_columns!("e."),
+    ", a.id from entries e left join accounts a using (account_no) order by e.position"
+);
+/// All keys: primary key.
+pub(super) const SCAN_KEYS: &str = "select hash, target from keys order by hash";
+
+/// A tariff by the hash of its content: primary key.
+pub(super) const SELECT_TARIFF: &str = "select content from tariffs where hash = ?1";
+/// Keeps a tariff; keeping it again changes nothing.
+pub(super) const INSERT_TARIFF: &str = "insert into tariffs (hash, content) values (?1, ?2) on conflict do nothing";
+
+/// A value of the ledger's own: primary key.
+pub(super) const SELECT_META: &str = "select value from meta where name = ?1";
+/// A new value of the ledger's own.
+pub(super) const INSERT_META: &str = "insert into meta (name, value) values (?1, ?2)";

@@ -1,0 +1,169 @@
+//! How a cost gets into the books, and how room is made for a hold.
+
+use super::account::{AccountModel, MAX, Moment, amount_of, units};
+use super::hold::{HoldModel, Used, span_after};
+use crate::kernel::{Denial, DenialReason, Outcome, Refusal};
+use crate::model::{CallToken, HoldId, HoldState, Lease, OnLapse, Overrun, Policy, SignedAmount, Status, Terms};
+
+/// What a reserve, an extension or a debit would like to have.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) more: i128,
+    pub(super) already: i128,
+    /// The hold that is extended; none where a new one is wanted.
+    pub(super) own: Option<&'a HoldId>,
+}
+
+impl AccountModel {
+    /// The one way a cost gets into the books: what was collected before goes back, then as much as may be is taken.
+    pub(super) fn close(
+        &mut self,
+        now: i128,
+        id: &HoldId,
+        hold: HoldModel,
+        state: HoldState,
+        cost: Used,
+    ) -> Result<(), Refusal> {
+        // An unchanged cost moves no money, in a seal and in a correction alike.
+        let unchanged = hold.is_final() || state == HoldState::Sealed;
+        let captured =
+            if unchanged && hold.cost().0 == cost.0 { hold.captured } else { self.payable(id, &hold, cost.0) };
+        if captured < hold.refunded {
+            return Err(Refusal::BelowRefunded { refunded: amount_of(hold.refunded) });
+        }
+        let lapsed = state == HoldState::Lapsed;
+        let closed = HoldModel {
+            state,
+            held: 0,
+            held_at_close: hold.held.max(hold.held_at_close),
+            provisional: if lapsed { cost } else { (0, 0) },
+            actual: (!lapsed).then_some(cost),
+            captured,
+            written_off: cost.0 - captured,
+            closed_at: Some(now),
+            due: lapsed.then(|| span_after(now, hold.policy.lease.late)),
+            ..hold
+        };
+        self.holds.insert(id.clone(), closed);
+        self.entry(now)
+    }
+
+    /// What of a cost can be collected from a hold.
+    pub(super) fn payable(&self, id: &HoldId, hold: &HoldModel, cost: i128) -> i128 {
+        let exists = self.holds.contains_key(id);
+        let own = hold.held.max(hold.captured);
+        let free = self.spendable() + hold.held + hold.captured;
+        let room = |cap: i128| (free + cap).max(own).max(0);
+        let most = match (hold.policy.overrun, self.limits.debt) {
+            (Overrun::Debt, None) => cost,
+            (Overrun::Debt, Some(cap)) => room(units(cap)),
+            (Overrun::CapToHold, _) if exists => room(0).min(own.max(hold.held_at_close)),
+            (Overrun::CapToAvailable | Overrun::CapToHold, _) => room(0),
+        };
+        cost.min(most)
+    }
+
+    pub(super) fn close_by_policy(&mut self, now: i128, id: &HoldId, hold: HoldModel) -> Result<(), Refusal> {
+        let cost = match hold.policy.on_lapse {
+            OnLapse::Release => (0, 0),
+            OnLapse::CaptureReported => hold.reported,
+            OnLapse::CaptureHeld => (hold.held.max(hold.reported.0), hold.reported.1),
+        };
+        self.close(now, id, hold, HoldState::Lapsed, cost)
+    }
+
+    /// Makes room for a wish by lapsing overdue holds, oldest deadline first; says what is in the way if it cannot.
+    pub(super) fn room(&mut self, at: Moment, wish: Wish<'_>) -> Result<Result<(), Denial>, Refusal> {
+        if self.status == Status::Active {
+            let overdue = |hold: &HoldModel| {
+                hold.state == HoldState::Open && hold.due <= Some(at.store) && hold.closable_at() <= at.now
+            };
+            let found = self.holds.iter().filter(|(id, hold)| overdue(hold) && Some(*id) != wish.own);
+            let mut order: Vec<_> = found.map(|(id, hold)| (hold.deadline, hold.number, id.clone())).collect();
+            order.sort();
+            for (_, _, id) in order {
+                if self.obstacle(wish).is_none() {
+                    break;
+                }
+                if let Some(hold) = self.holds.get(&id).cloned() {
+                    self.close_by_policy(at.now, &id, hold)?;
+                }
+            }
+        }
+        let spendable = self.spendable().min(MAX);
+        Ok(self.obstacle(wish).map_or(Ok(()), |(reason, left)| {
+            let spendable = SignedAmount::new(i64::try_from(spendable).unwrap_or(0)).unwrap_or_default();
+            Err(Denial {
+                reason,
+                asked: amount_of(wish.more),
+                grantable: amount_of(left),
+                spendable,
+                retry_after: None,
+            })
+        }))
+    }
+
+    /// The tightest bound a wish runs into and what it leaves.
+    pub(super) fn obstacle(&self, wish: Wish<'_>) -> Option<(DenialReason, i128)> {
+        match self.status {
+            Status::Active => {}
+            Status::Frozen => return Some((DenialReason::Frozen, 0)),
+            Status::Closed => return Some((DenialReason::Closed, 0)),
+        }
+        let open = u32::try_from(self.count(HoldState::Open)).unwrap_or(u32::MAX);
+        if wish.own.is_none() && self.limits.open_holds.is_some_and(|most| open >= most) {
+            return Some((DenialReason::OpenHolds, 0));
+        }
+        let mut tightest = (DenialReason::Funds, self.spendable());
+        let hold = self.limits.hold.map(|most| (units(most) - wish.already).max(0));
+        let held = self.limits.held.map(|most| (units(most) - self.totals().held).max(0));
+        for (reason, bound) in [(DenialReason::HoldTooLarge, hold), (DenialReason::HeldTooLarge, held)] {
+            if let Some(left) = bound.filter(|left| *left < tightest.1) {
+                tightest = (reason, left);
+            }
+        }
+        let (reason, left) = tightest;
+        (wish.more > left).then_some((reason, left.max(0)))
+    }
+
+    /// A hold with nothing in it yet.
+    pub(super) fn fresh(&self, now: i128, terms: Option<Terms>, lease: Option<Lease>) -> HoldModel {
+        let asked = terms.as_ref();
+        let policy = Policy {
+            on_lapse: asked.and_then(|terms| terms.on_lapse).unwrap_or(self.policy.on_lapse),
+            overrun: asked.and_then(|terms| terms.overrun).unwrap_or(self.policy.overrun),
+            lease: lease.unwrap_or(self.policy.lease),
+        };
+        let deadline = span_after(now, policy.lease.ttl);
+        HoldModel {
+            state: HoldState::Open,
+            number: self.holds.len(),
+            terms,
+            direct: false,
+            token: CallToken::default(),
+            policy,
+            ceiling: self.limits.ceiling.map(units),
+            held: 0,
+            held_at_close: 0,
+            reported: (0, 0),
+            provisional: (0, 0),
+            settled_as: None,
+            actual: None,
+            captured: 0,
+            written_off: 0,
+            refunded: 0,
+            deadline,
+            due: Some(span_after(deadline, policy.lease.grace)),
+            closed_at: None,
+        }
+    }
+
+    /// Takes a name away, so that a late reserve makes no hold. No money, no entry.
+    pub(super) fn tombstone(&mut self, now: i128, id: &HoldId) -> Outcome {
+        let blank = self.fresh(now, None, None);
+        let stone =
+            HoldModel { state: HoldState::Released, actual: Some((0, 0)), closed_at: Some(now), due: None, ..blank };
+        self.holds.insert(id.clone(), stone);
+        Outcome::Tombstoned
+    }
+}

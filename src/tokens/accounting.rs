@@ -1,0 +1,80 @@
+//! The traits a host may implement to count tokens its own way.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::UsageReport;
+
+/// Reads a provider's response as it passes by, and says what it used.
+///
+/// It sees every byte in order, split anywhere, and changes none. It must not panic on anything it is fed, and keeps a
+/// bounded amount of it.
+pub trait Observer: Send + 'static {
+    /// Reads the next bytes of a streamed body.
+    fn feed(&mut self, bytes: &[u8]);
+
+    /// Reads a whole body that was not streamed.
+    fn body(&mut self, bytes: &[u8]);
+
+    /// Hears that nothing more comes: what is half read counts now.
+    fn finish(&mut self);
+
+    /// Whether the usage is the provider's final word.
+    fn is_final(&self) -> bool;
+
+    /// What was used so far.
+    fn report(&self) -> UsageReport;
+}
+
+impl Observer for Box<dyn Observer> {
+    fn feed(&mut self, bytes: &[u8]) {
+        (**self).feed(bytes);
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        (**self).body(bytes);
+    }
+
+    fn finish(&mut self) {
+        (**self).finish();
+    }
+
+    fn is_final(&self) -> bool {
+        (**self).is_final()
+    }
+
+    fn report(&self) -> UsageReport {
+        (**self).report()
+    }
+}
+
+/// Estimates requests and observes responses of one API.
+pub trait TokenAccounting: Debug + Send + Sync {
+    /// What a request can use at most, from its body.
+    ///
+    /// # Errors
+    /// [`UnreadableRequest`], naming what is wrong with it.
+    fn estimate(&self, request: &[u8]) -> Result<RequestEstimate, UnreadableRequest>;
+
+    /// An observer for the response to this request.
+    fn observer(&self, request: &[u8]) -> Box<dyn Observer>;
+}
+
+/// The worst case of a request, in tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestEstimate {
+    /// The model it asks for.
+    pub model: Option<Arc<str>>,
+    /// Input tokens, at most.
+    pub input: u64,
+    /// Output tokens of one answer, at most, reasoning included; none if the request sets no cap.
+    pub output_cap: Option<u64>,
+    /// How many answers it asks for.
+    pub choices: u64,
+}
+
+/// A request that cannot be estimated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("request cannot be read: {0}")]
+pub struct UnreadableRequest(pub String);

@@ -1,0 +1,381 @@
+//! Random command lists: few names, so that they collide, and amounts at the edges of what the model holds just then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prepaid::kernel::{Action, Command};
+use prepaid::model::{
+    Against, CallToken, Lease, Limits, OnLapse, OperationKey, Overrun, Policy, Quantity, SignedAmount, Status, Terms,
+};
+use prepaid::testing::Model;
+use prepaid::{AccountId, Amount, Asset, HoldId, Measured};
+use proptest::prelude::*;
+
+/// One random step before it is known what it is about: numbers, so that it shrinks towards zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw {
+    pub kind: u8,
+    pub account: u8,
+    pub hold: u8,
+    pub amount: u8,
+    pub other: u8,
+    pub flags: u8,
+}
+
+/// A random case: how the accounts are set up, then what happens.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub setup: [u8; 10],
+    pub steps: Vec<Raw>,
+}
+
+/// What a step turned out to be.
+#[derive(Clone, Debug)]
+pub enum Drawn {
+    /// The clock moves by so many microseconds.
+    Tick(i64),
+    /// A command.
+    Command(Arc<Command>),
+}
+
+pub const LEASE: Lease =
+    Lease { ttl: Duration::from_secs(60), grace: Duration::from_secs(10), late: Duration::from_secs(100) };
+const SECOND: i64 = 1_000_000;
+
+pub fn cases(steps: usize) -> impl Strategy<Value = Case> {
+    let raw = (0..128u8, 0..8u8, 0..16u8, 0..26u8, 0..26u8, any::<u8>())
+        .prop_map(|(kind, account, hold, amount, other, flags)| Raw { kind, account, hold, amount, other, flags });
+    (any::<[u8; 10]>(), prop::collection::vec(raw, 1..=steps)).prop_map(|(setup, steps)| Case { setup, steps })
+}
+
+/// The accounts of a case, its first commands, and what was drawn so far.
+#[derive(Debug)]
+pub struct Drawer {
+    accounts: [AccountId; 3],
+    setup: [u8; 10],
+    sent: Vec<Arc<Command>>,
+}
+
+impl Drawer {
+    /// Accounts with names of their own, so that many cases fit in one ledger.
+    pub fn new(case: &Case, prefix: &str) -> Self {
+        let accounts = [0, 1, 2].map(|number| AccountId::new(format!("{prefix}{number}")).unwrap());
+        Self { accounts, setup: case.setup, sent: Vec::new() }
+    }
+
+    /// The first two accounts are opened and have money; the third is not open. Half of the cases first lead a hold
+    /// into a state that chance alone seldom reaches.
+    pub fn beginning(&mut self) -> Vec<Drawn> {
+        let mut steps = Vec::new();
+        for (account, turn) in self.accounts.clone().iter().zip([0, 1]) {
+            let [_, _, deposit, .., road] = self.setup.map(|byte| byte.rotate_left(turn * 3));
+            let (limits, policy) = (self.limits(turn), self.policy(turn));
+            let mut command = |action| steps.push(Drawn::Command(Arc::new(Command::new(account.clone(), action))));
+            command(Action::Open { asset: Asset::USD, limits, policy });
+            let amount = amount([0, 10, 10, 25, 100, 1000][usize::from(deposit % 6)]);
+            if !amount.is_zero() {
+                command(Action::Deposit { key: operation("m0"), amount, metadata: None });
+            }
+            if turn == 0 {
+                self.road(road, &mut steps);
+            }
+        }
+        self.sent.extend(steps.iter().filter_map(|step| match step {
+            Drawn::Command(command) => Some(Arc::clone(command)),
+            Drawn::Tick(_) => None,
+        }));
+        steps
+    }
+
+    /// Leads the first hold to where it lapsed, was sealed, or was settled.
+    fn road(&self, choice: u8, steps: &mut Vec<Drawn>) {
+        let hold = hold(0);
+        let command = |action| Drawn::Command(Arc::new(Command::new(self.accounts[0].clone(), action)));
+        let raw = Raw { kind: 25, account: 0, hold: 0, amount: 3, other: choice, flags: 0 };
+        let reserve = command(self.reserve(raw, hold.clone(), amount(i64::from(choice % 9)), amount(1)));
+        let report = || Action::Report {
+            hold: hold.clone(),
+            measured: Measured::new(amount(i64::from(choice / 16)), 0),
+            above_ceiling: false,
+        };
+        let lapse = || [Drawn::Tick(70 * SECOND), command(Action::Lapse { hold: hold.clone() })];
+        match choice % 8 {
+            0 => steps.extend([reserve].into_iter().chain(lapse())),
+            1 => steps.extend([reserve, command(report())].into_iter().chain(lapse())),
+            2 | 3 | 5 => {
+                steps.extend([reserve].into_iter().chain((choice % 8 != 2).then(|| command(report()))).chain(lapse()));
+                steps.extend([Drawn::Tick(100 * SECOND), command(Action::Seal { hold })]);
+            }
+            4 => {
+                let (measured, metadata) = (Measured::new(amount(i64::from(choice / 16)), 0), None);
+                let settle =
+                    Action::Settle { hold: hold.clone(), measured, or_debit: None, above_ceiling: false, metadata };
+                let refund = Action::Refund {
+                    hold,
+                    key: operation("k1"),
+                    amount: amount(i64::from(choice / 32)),
+                    metadata: None,
+                };
+                steps.extend([reserve, command(settle), command(refund)]);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a step is about, given how things stand.
+    pub fn draw(&mut self, raw: Raw, model: &Model) -> Drawn {
+        if raw.kind < 12 {
+            return Drawn::Tick(tick(raw));
+        }
+        let command = match raw.kind {
+            12..=17 => Arc::clone(self.earlier(raw)),
+            18..=21 => Arc::new(self.mutated(raw)),
+            22..=24 => {
+                let earlier = self.earlier(raw);
+                Arc::new(Command::new(self.account(raw.other).clone(), earlier.action().clone()))
+            }
+            _ => Arc::new(Command::new(self.account(raw.account).clone(), self.action(raw, model))),
+        };
+        self.sent.push(Arc::clone(&command));
+        Drawn::Command(command)
+    }
+
+    fn account(&self, choice: u8) -> &AccountId {
+        match choice % 8 {
+            0..=4 => &self.accounts[0],
+            5 | 6 => &self.accounts[1],
+            _ => &self.accounts[2],
+        }
+    }
+
+    fn earlier(&self, raw: Raw) -> &Arc<Command> {
+        // Half of the time one of the last three: what a retry would send.
+        let far = usize::from(raw.hold) * 26 + usize::from(raw.amount);
+        let back = if raw.flags & 1 == 0 { usize::from(raw.amount % 3) } else { far };
+        &self.sent[self.sent.len() - 1 - back % self.sent.len()]
+    }
+
+    /// An earlier command with one thing changed.
+    fn mutated(&self, raw: Raw) -> Command {
+        let earlier = self.earlier(raw);
+        let mut action = earlier.action().clone();
+        match &mut action {
+            Action::Open { limits, policy, .. } | Action::SetLimits { limits, policy } => {
+                *limits = self.limits(u32::from(raw.other));
+                *policy = self.policy(u32::from(raw.other));
+            }
+            Action::Deposit { amount, .. }
+            | Action::Withdraw { amount, .. }
+            | Action::WriteOff { amount, .. }
+            | Action::Refund { amount, .. } => *amount = plus(*amount, 1),
+            Action::Adjust { reason, .. } | Action::SetStatus { reason, .. } => *reason = "another".into(),
+            Action::Reserve { terms, token, .. } => match raw.flags % 4 {
+                0 => *token = CallToken([raw.flags; 16]),
+                1 => Arc::make_mut(terms).min = Some(amount(1)),
+                2 => Arc::make_mut(terms).tokens += 1,
+                _ => Arc::make_mut(terms).amount = plus(terms.amount, 1),
+            },
+            Action::Renew { ttl, .. } => *ttl = Some(Duration::from_secs(u64::from(raw.other) * 10)),
+            Action::Extend { target, .. } => *target = plus(*target, 1),
+            Action::Report { measured, .. }
+            | Action::Settle { measured, .. }
+            | Action::Debit { measured, .. }
+            | Action::Correct { measured, .. } => {
+                let Quantity { cost, tokens } = measured.quantity;
+                *measured = match raw.flags % 3 {
+                    0 => measured.clone().with_evidence(*b"other evidence"),
+                    1 => Measured::new(cost, tokens + 1),
+                    _ => Measured::new(plus(cost, 1), tokens),
+                };
+            }
+            Action::Release { waive, .. } => *waive = !*waive,
+            Action::Abandon { .. } | Action::Lapse { .. } | Action::Seal { .. } => {}
+        }
+        Command::new(earlier.account().clone(), action)
+    }
+
+    fn action(&self, raw: Raw, model: &Model) -> Action {
+        let account = self.account(raw.account);
+        let hold = hold(raw.hold);
+        let named = hold.clone();
+        let pick = |choice| self.amount(choice, raw, account, &named, model);
+        let key = operation(["k1", "k2", "k3"][usize::from(raw.other % 3)]);
+        let flag = |bit: u8| raw.flags & (1 << bit) != 0;
+        // The override of the ceiling is rare.
+        let above_ceiling = flag(6) && flag(7);
+        let measured = |choice| Measured::new(pick(choice), if flag(5) { u64::from(raw.other) } else { 0 });
+        let metadata = None;
+        match raw.kind {
+            25..=44 => self.reserve(raw, hold, pick(raw.amount), pick(raw.other)),
+            45..=48 => Action::Renew { hold, ttl: flag(3).then(|| Duration::from_secs(u64::from(raw.other) * 20)) },
+            49..=56 => Action::Extend { hold, target: pick(raw.amount), partial: flag(2) },
+            57..=66 => Action::Report { hold, measured: measured(raw.amount), above_ceiling },
+            67..=78 => {
+                let or_debit = flag(4).then(|| Arc::new(Terms::default()));
+                Action::Settle { hold, measured: measured(raw.amount), or_debit, above_ceiling, metadata }
+            }
+            79..=83 => Action::Release { hold, waive: flag(3) },
+            84..=86 => Action::Abandon { hold },
+            87..=91 => Action::Lapse { hold },
+            92..=96 => Action::Seal { hold },
+            97..=102 => Action::Refund { hold, key, amount: pick(raw.amount), metadata },
+            103..=108 => Action::Correct {
+                expected: if flag(3) { pick(raw.other) } else { pick(18) },
+                measured: measured(raw.amount),
+                hold,
+                key,
+                above_ceiling,
+                metadata,
+            },
+            109..=112 => {
+                let terms = Arc::new(Terms::default());
+                Action::Debit { hold, terms, measured: measured(raw.amount), above_ceiling, metadata }
+            }
+            113..=116 => Action::Deposit { key, amount: pick(raw.amount), metadata },
+            117..=118 => Action::Withdraw { key, amount: pick(raw.amount), metadata },
+            119..=120 => self.adjust(raw, key, pick(raw.amount)),
+            121 => Action::WriteOff { key, amount: pick(raw.amount), reason: "forgiven".into(), metadata },
+            122..=123 => {
+                let turn = u32::from(raw.other);
+                Action::SetLimits { limits: self.limits(turn), policy: self.policy(turn) }
+            }
+            124..=126 => {
+                let status = [Status::Active, Status::Active, Status::Frozen, Status::Closed];
+                Action::SetStatus { status: status[usize::from(raw.other % 4)], reason: "because".into() }
+            }
+            _ => {
+                let asset = if flag(3) { Asset::USD } else { Asset::new("EUR", 2).unwrap() };
+                Action::Open { asset, limits: self.limits(0), policy: self.policy(0) }
+            }
+        }
+    }
+
+    fn reserve(&self, raw: Raw, hold: HoldId, amount: Amount, min: Amount) -> Action {
+        let mut terms = Terms::default();
+        terms.amount = amount;
+        terms.min = (raw.flags & 0b1100 == 0b1100).then_some(min);
+        if raw.flags & 0b1111_0000 == 0b1111_0000 {
+            terms.overrun = Some(overrun(raw.other));
+            terms.on_lapse = Some(on_lapse(raw.amount));
+        }
+        let lease = (raw.flags & 0b1111_0000 == 0b1110_0000).then_some(Lease { ttl: Duration::ZERO, ..LEASE });
+        Action::Reserve { hold, terms: Arc::new(terms), lease, token: CallToken([raw.flags & 1; 16]), metadata: None }
+    }
+
+    fn adjust(&self, raw: Raw, key: OperationKey, amount: Amount) -> Action {
+        let against = [Against::Funding, Against::Promotion, Against::Revenue, Against::WriteOff];
+        let against = against[usize::from(raw.other % 4)];
+        let amount: SignedAmount = if raw.flags & 1 == 0 { amount.signed() } else { amount.negated() };
+        Action::Adjust { key, amount, against, reason: "a reason".into(), metadata: None }
+    }
+
+    /// An amount at an edge of what the account and the hold have just now.
+    fn amount(&self, choice: u8, raw: Raw, account: &AccountId, hold: &HoldId, model: &Model) -> Amount {
+        let account = model.account(account);
+        let spendable = account.map_or(0, |account| account.spendable());
+        let found = account.and_then(|account| account.hold(hold));
+        let of = |part: fn(&prepaid::testing::HoldModel) -> i128| found.map_or(0, part);
+        let left = of(|hold| hold.captured - hold.refunded);
+        let huge = i128::from(prepaid::model::MINOR_UNITS_MAX);
+        let units = match choice {
+            0 => 0,
+            1 => 1,
+            2 => 3,
+            3 => 5,
+            4 => 8,
+            5 => 10,
+            6 => 13,
+            7 => of(|hold| hold.held),
+            8 => of(|hold| hold.held) + 1,
+            9 => of(|hold| hold.held) - 1,
+            10 => spendable,
+            11 => spendable + 1,
+            12 => spendable - 1,
+            13 => of(|hold| hold.reported.0),
+            14 => of(|hold| hold.reported.0) + 1,
+            15 => of(|hold| hold.captured),
+            16 => left,
+            17 => left + 1,
+            18 => of(|hold| hold.actual.map_or(hold.provisional.0, |actual| actual.0)),
+            19 => of(|hold| hold.settled_as.map_or(0, |settled| settled.0)),
+            20 => of(|hold| hold.held) * 10,
+            21 => 20,
+            22 => 21,
+            23 => i128::from(raw.flags),
+            24 if raw.flags >= 0xf0 => huge / 2 + i128::from(raw.flags & 3) - 1,
+            25 if raw.flags >= 0xf0 => huge - i128::from(raw.flags & 3),
+            _ => 7,
+        };
+        amount(i64::try_from(units.clamp(0, huge)).unwrap())
+    }
+
+    fn limits(&self, turn: u32) -> Limits {
+        let [credit, debt, _, open_holds, hold, held, ceiling, ..] = self.setup.map(|byte| byte.rotate_left(turn));
+        Limits {
+            credit: amount([0, 0, 0, 3, 10][usize::from(credit % 5)]),
+            debt: [None, None, None, Some(0), Some(4)][usize::from(debt % 5)].map(amount),
+            open_holds: [None, None, None, Some(1), Some(2)][usize::from(open_holds % 5)],
+            hold: [None, None, None, None, Some(9)][usize::from(hold % 5)].map(amount),
+            held: [None, None, None, None, Some(12)][usize::from(held % 5)].map(amount),
+            ceiling: [None, None, None, None, Some(20)][usize::from(ceiling % 5)].map(amount),
+        }
+    }
+
+    fn policy(&self, turn: u32) -> Policy {
+        let [.., first, second, _] = self.setup.map(|byte| byte.rotate_left(turn));
+        Policy { on_lapse: on_lapse(first), overrun: overrun(second), lease: LEASE }
+    }
+}
+
+/// Clock steps at the edges of lease, grace and late window, back, and far.
+fn tick(raw: Raw) -> i64 {
+    match raw.amount % 13 {
+        0 => 0,
+        1 => 1,
+        2 => 60 * SECOND - 1,
+        3 => 60 * SECOND,
+        4 => 10 * SECOND,
+        5 => 70 * SECOND - 1,
+        6 => 70 * SECOND,
+        7 => 70 * SECOND + 1,
+        8 => 100 * SECOND - 1,
+        9 => 100 * SECOND,
+        10 => 170 * SECOND,
+        11 if raw.flags & 3 == 0 => -3_600 * SECOND,
+        11 => -5 * SECOND,
+        _ => 365 * 24 * 3_600 * SECOND,
+    }
+}
+
+/// One of six holds, the first ones far more often.
+fn hold(choice: u8) -> HoldId {
+    let name = match choice {
+        0..=6 => "h0#1",
+        7..=10 => "h1#1",
+        11 | 12 => "h2#1",
+        13 => "h0#2",
+        14 => "h3#1",
+        _ => "h4#4294967295",
+    };
+    name.parse().unwrap()
+}
+
+fn on_lapse(choice: u8) -> OnLapse {
+    [OnLapse::CaptureReported, OnLapse::Release, OnLapse::CaptureHeld][usize::from(choice % 3)]
+}
+
+fn overrun(choice: u8) -> Overrun {
+    [Overrun::Debt, Overrun::CapToAvailable, Overrun::CapToHold][usize::from(choice % 3)]
+}
+
+fn operation(key: &str) -> OperationKey {
+    key.parse().unwrap()
+}
+
+fn amount(units: i64) -> Amount {
+    Amount::new(units).unwrap()
+}
+
+fn plus(amount: Amount, units: i64) -> Amount {
+    Amount::new(amount.minor_units() + units).unwrap_or(Amount::ZERO)
+}

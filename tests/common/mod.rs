@@ -1,0 +1,13 @@
+//! What several tests share: one account on the kernel, random command lists and the players that run them.
+
+#![allow(dead_code, unreachable_pub, reason = "every test uses its part")]
+
+pub mod draw;
+pub mod history;
+pub mod one;
+pub mod player;
+
+/// A number from the environment, or else the given one.
+pub fn number(name: &str, or: u64) -> u64 {
+    std::env::var(name).map_or(or, |text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}

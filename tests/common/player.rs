@@ -1,0 +1,187 @@
+//! Plays a case on a store and on the model, and compares after every step.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use prepaid::kernel::{Batch, Command, Reply};
+use prepaid::model::{EntryKind, KeyHash};
+use prepaid::store::Store;
+use prepaid::testing::{HoldModel, ManualClock, Model, Rows};
+use prepaid::{Outcome, Refusal, Timestamp};
+
+use super::draw::{Case, Drawer, Drawn};
+use prepaid::clock::Clock;
+
+/// State of the named hold before, command, outcome: a cell of the state table that was met.
+pub type Cell = (String, &'static str, &'static str);
+
+/// A store, its clock, and the model beside it.
+pub struct Player {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<ManualClock>,
+    pub model: Model,
+    pub rows: Rows,
+    pub cells: BTreeSet<Cell>,
+    /// What was done so far, to be read when it goes wrong.
+    pub log: Vec<String>,
+}
+
+struct Expected {
+    command: Arc<Command>,
+    answer: Result<Outcome, Refusal>,
+    hold: Option<HoldModel>,
+    balance: Option<(i128, i128, i128)>,
+}
+
+impl Player {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Self {
+        Self { store, clock, model: Model::default(), rows: Rows::default(), cells: BTreeSet::new(), log: Vec::new() }
+    }
+
+    /// Plays a whole case. Commands whose steps say so go into one batch with the one before.
+    pub async fn play(&mut self, case: &Case, prefix: &str) -> Result<(), String> {
+        let mut drawer = Drawer::new(case, prefix);
+        for step in drawer.beginning() {
+            match step {
+                Drawn::Tick(micros) => self.tick(micros),
+                Drawn::Command(command) => {
+                    let expected = self.expect(&command);
+                    self.commit(vec![expected]).await?;
+                }
+            }
+        }
+        let mut batch = Vec::new();
+        for raw in &case.steps {
+            match drawer.draw(*raw, &self.model) {
+                Drawn::Tick(micros) => {
+                    self.commit(std::mem::take(&mut batch)).await?;
+                    self.tick(micros);
+                }
+                Drawn::Command(command) => {
+                    if raw.flags & 0b11 != 0b11 {
+                        self.commit(std::mem::take(&mut batch)).await?;
+                    }
+                    batch.push(self.expect(&command));
+                }
+            }
+        }
+        self.commit(batch).await
+    }
+
+    fn tick(&mut self, micros: i64) {
+        self.log.push(format!("clock: {micros:+} us"));
+        self.clock.set(Timestamp::from_micros(self.clock.now().as_micros() + micros));
+    }
+
+    /// Asks the model.
+    fn expect(&mut self, command: &Arc<Command>) -> Expected {
+        let find = |model: &Model| Some(model.account(command.account())?.hold(command.action().hold()?)?.clone());
+        let before = find(&self.model).map_or_else(|| "Absent".to_owned(), |hold| format!("{:?}", hold.state));
+        let answer = self.model.run(command, self.clock.now());
+        let name = answer.as_ref().map_or_else(Refusal::name, |outcome| outcome.name());
+        self.cells.insert((before, command.action().name(), name));
+        let balance = self.model.account(command.account()).map(|account| {
+            let totals = account.totals();
+            (totals.available, totals.held, account.spendable().min(1 << 59))
+        });
+        Expected { command: Arc::clone(command), answer, hold: find(&self.model), balance }
+    }
+
+    /// Commits a batch and compares everything.
+    async fn commit(&mut self, expected: Vec<Expected>) -> Result<(), String> {
+        if expected.is_empty() {
+            return Ok(());
+        }
+        for Expected { command, answer, .. } in &expected {
+            self.log.push(format!("{} {:?} -> {answer:?}", command.account(), command.action()));
+        }
+        let commands: Vec<_> = expected.iter().map(|expected| Arc::clone(&expected.command)).collect();
+        let replies = self.submit(commands).await?;
+        for (expected, reply) in expected.iter().zip(&replies) {
+            expected.compare(reply)?;
+        }
+        let rows = self.dump().await?;
+        rows.check_since(&self.rows, self.store.ledger())?;
+        self.compare(&rows)?;
+        let lapsed = rows.entries.iter().skip(self.rows.entries.len()).any(|entry| entry.kind == EntryKind::Lapse);
+        if let ([Expected { command, answer: Ok(outcome), .. }], true) = (&expected[..], lapsed) {
+            self.cells.insert(("Overdue".to_owned(), command.action().name(), outcome.name()));
+        }
+        let changes = |answer: &Result<Outcome, Refusal>| match answer {
+            Ok(Outcome::Replayed | Outcome::AlreadyClosed | Outcome::AlreadySettled | Outcome::NoOp) | Err(_) => false,
+            Ok(_) => true,
+        };
+        if !expected.iter().any(|expected| changes(&expected.answer)) && rows != self.rows {
+            return Err("a refusal or a replay changed rows".to_owned());
+        }
+        self.rows = rows;
+        self.again(&expected).await
+    }
+
+    /// The last command once more: what was accepted is accepted again, and nothing changes.
+    async fn again(&mut self, expected: &[Expected]) -> Result<(), String> {
+        let Some(last) = expected.last().filter(|last| last.answer.is_ok()) else {
+            return Ok(());
+        };
+        let replies = self.submit(vec![Arc::clone(&last.command)]).await?;
+        if let Some(refusal) = replies.iter().find_map(|reply| reply.answer.as_ref().err()) {
+            return Err(format!("the accepted command was refused when it came again: {refusal:?}"));
+        }
+        if replies.iter().any(|reply| reply.entry.is_some()) || self.dump().await? != self.rows {
+            return Err("the accepted command changed rows when it came again".to_owned());
+        }
+        Ok(())
+    }
+
+    pub async fn submit(&self, commands: Vec<Arc<Command>>) -> Result<Vec<Reply>, String> {
+        let count = commands.len();
+        let replies = self.store.commit(0, Arc::new(Batch::new(commands))).await.map_err(|error| error.to_string())?;
+        if replies.len() == count { Ok(replies) } else { Err(format!("{} replies to {count}", replies.len())) }
+    }
+
+    pub async fn dump(&self) -> Result<Rows, String> {
+        Rows::of_bucket(&*self.store, 0).await.map_err(|error| error.to_string())
+    }
+
+    /// Every account and every hold, as stored and as it should be.
+    fn compare(&self, rows: &Rows) -> Result<(), String> {
+        let mut holds: std::collections::HashMap<_, _> = rows.holds.iter().map(|hold| (hold.key, hold)).collect();
+        let expected: Vec<_> = self.model.accounts().collect();
+        if expected.len() != rows.accounts.len() {
+            return Err(format!("{} accounts expected, {} stored", expected.len(), rows.accounts.len()));
+        }
+        for (id, account) in expected {
+            let stored = rows.accounts.iter().find(|stored| stored.id == *id).ok_or("account is missing")?;
+            account.compare(stored)?;
+            for (hold, expected) in account.holds() {
+                let stored = holds.remove(&KeyHash::hold(id, hold)).ok_or_else(|| format!("hold {hold} is missing"))?;
+                expected.compare(stored)?;
+            }
+        }
+        if holds.is_empty() { Ok(()) } else { Err(format!("holds that should not be: {holds:?}")) }
+    }
+}
+
+impl Expected {
+    fn compare(&self, reply: &Reply) -> Result<(), String> {
+        if reply.answer != self.answer {
+            return Err(format!("{:?}: expected {:?}, got {:?}", self.command, self.answer, reply.answer));
+        }
+        let balance = reply.balance.map(|balance| {
+            let units = |units: i64| i128::from(units);
+            (
+                units(balance.available.minor_units()),
+                units(balance.held.minor_units()),
+                units(balance.spendable.minor_units()),
+            )
+        });
+        if balance != self.balance {
+            return Err(format!("{:?}: expected balance {:?}, got {balance:?}", self.command, self.balance));
+        }
+        match (&self.hold, &reply.hold) {
+            (None, None) => Ok(()),
+            (Some(expected), Some(hold)) => expected.compare(hold),
+            (expected, got) => Err(format!("{:?}: expected hold {expected:?}, got {got:?}", self.command)),
+        }
+    }
+}

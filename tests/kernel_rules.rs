@@ -1,0 +1,101 @@
+//! Rules of the kernel beside the state table, one each.
+
+#![cfg(feature = "testing")]
+
+mod common;
+
+use common::one::{One, amount, operation, signed};
+use prepaid::clock::Clock;
+use prepaid::kernel::{Action, Batch, Command, Snapshot};
+use prepaid::model::{Against, EntryKind, LedgerId, Limits, MINOR_UNITS_MAX, Policy, Quantity, Status};
+use prepaid::{DenialReason, Refusal};
+
+const HALF: i64 = MINOR_UNITS_MAX / 2;
+
+#[test]
+fn debit_of_a_hold_that_runs_conflicts_even_at_zero() {
+    let one = One::new(10);
+    one.name(one.reserve("h", 5, None));
+    assert_eq!(one.name(one.debit("h", 0)), "Conflict");
+    one.pass(70);
+    one.name(one.lapse("h"));
+    assert_eq!(one.name(one.debit("h", 0)), "Conflict");
+}
+
+#[test]
+fn large_debt_may_be_repaid() {
+    let one = One::new(0);
+    one.name(one.settle("h", HALF + 2, true));
+    assert_eq!(one.name(one.deposit("d", HALF)), "Ok");
+    assert_eq!(one.available(), -2);
+}
+
+#[test]
+fn what_is_left_may_be_withdrawn_whatever_was_earned_before() {
+    let one = One::with(HALF, Limits { credit: amount(HALF), ..Limits::default() }, Policy::default());
+    one.name(one.settle("h", HALF, true));
+    one.name(one.settle("i", 1, true));
+    let goodwill = Action::Adjust {
+        key: operation("a"),
+        amount: signed(10),
+        against: Against::Promotion,
+        reason: "goodwill".into(),
+        metadata: None,
+    };
+    assert_eq!(one.name(goodwill), "Ok");
+    assert_eq!(one.name(one.withdraw("w", 9)), "Ok");
+}
+
+#[test]
+fn deposit_past_half_of_the_range_is_refused() {
+    let one = One::new(HALF);
+    assert_eq!(one.name(one.deposit("d", 1)), "TotalTooLarge");
+}
+
+#[test]
+fn hold_with_reported_tokens_is_not_released_without_a_waiver() {
+    let one = One::new(10);
+    one.name(one.reserve("free", 0, None));
+    one.name(one.report("free", 0, 50));
+    assert_eq!(one.name(one.release("free", false)), "UsageReported");
+    assert_eq!(one.name(one.release("free", true)), "Ok");
+}
+
+#[test]
+fn more_tokens_than_any_store_keeps_are_refused() {
+    let one = One::new(10);
+    one.name(one.reserve("h", 5, None));
+    assert_eq!(one.name(one.report("h", 1, Quantity::TOKENS_MAX + 1)), "TotalTooLarge");
+    assert_eq!(one.name(one.report("h", 1, Quantity::TOKENS_MAX)), "Ok");
+}
+
+#[test]
+fn hold_that_a_store_loaded_twice_lapses_once() {
+    let one = One::new(10);
+    one.name(one.reserve("h", 5, None));
+    one.name(one.report("h", 2, 0));
+    one.pass(70);
+    let rows = one.rows();
+    let mut snapshot = Snapshot { ledger: LedgerId([7; 16]), counters: rows.counters, ..Snapshot::default() };
+    let keys = || rows.holds.iter().map(|hold| hold.key);
+    snapshot.accounts.insert(one.account.clone(), one.view());
+    snapshot.holds.extend(rows.holds.iter().map(|hold| (hold.key, hold.clone())));
+    snapshot.overdue.insert(one.account.clone(), keys().chain(keys()).collect());
+    let reserve = Command::new(one.account.clone(), one.reserve("i", 8, None));
+    let decision = Batch::new(vec![reserve.into()]).decide(&snapshot, one.clock.now()).unwrap();
+    let kinds: Vec<_> = decision.changes.entries.iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [EntryKind::Lapse, EntryKind::Reserve]);
+}
+
+#[test]
+fn partial_extension_of_a_frozen_account_is_denied() {
+    let one = One::new(10);
+    one.name(one.reserve("h", 5, None));
+    one.name(one.status(Status::Frozen));
+    let answer = one.run(one.extend("h", 8, true)).answer;
+    assert!(
+        matches!(answer, Err(Refusal::Denied(denial)) if denial.reason == DenialReason::Frozen),
+        "a frozen account gives nothing: {answer:?}"
+    );
+    assert_eq!(one.name(one.extend("h", 5, true)), "Ok", "what is held already is held");
+}
