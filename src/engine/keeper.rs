@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{Answer, Engine, Place};
 use crate::error::Result;
 use crate::kernel::{Action, Command, Outcome, Refusal, Reply};
-use crate::model::{AccountId, HoldId, Measured, Quantity};
+use crate::model::{AccountId, Amount, Balance, Hold, HoldId, Measured, Quantity};
 
 /// A running hold as the keeper sees it, shared with its guard or its meter.
 #[derive(Debug)]
@@ -22,8 +22,20 @@ pub(crate) struct Kept {
     place: Place,
     lost: AtomicBool,
     progress: Mutex<Progress>,
+    holding: Mutex<Holding>,
     source: OnceLock<Weak<dyn Source>>,
     _slot: Slot,
+}
+
+/// What a running hold holds, as far as its keeper has heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding {
+    pub(crate) held: Amount,
+    pub(crate) balance: Balance,
+    /// An extension was asked for and is not answered yet.
+    pub(crate) asking: bool,
+    /// The last extension fell short: there is no more.
+    pub(crate) short: bool,
 }
 
 /// Whatever counts a running hold's usage.
@@ -41,15 +53,17 @@ struct Progress {
 }
 
 impl Kept {
-    pub(crate) fn new(account: AccountId, hold: HoldId, ttl: Duration, place: Place, slot: Slot) -> Self {
+    pub(crate) fn new(account: AccountId, hold: &Hold, balance: Balance, place: Place, slot: Slot) -> Self {
+        let holding = Holding { held: hold.held, balance, asking: false, short: false };
         let progress = Progress { latest: None, recorded: Quantity::ZERO, renewed: Instant::now(), closed: false };
         Self {
             account,
-            hold,
-            ttl,
+            hold: hold.id.clone(),
+            ttl: hold.policy.lease.ttl,
             place,
             lost: AtomicBool::new(false),
             progress: Mutex::new(progress),
+            holding: Mutex::new(holding),
             source: OnceLock::new(),
             _slot: slot,
         }
@@ -72,6 +86,29 @@ impl Kept {
         self.push(Action::Report { hold: self.hold.clone(), measured, above_ceiling: false });
     }
 
+    /// What the hold holds, as far as is known here.
+    pub(crate) fn holding(&self) -> Holding {
+        *self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the hold to be raised to `target`, or as far as there is money, without waiting for the answer.
+    pub(crate) fn ask(self: &Arc<Self>, target: Amount) {
+        self.change_holding(|holding| holding.asking = true);
+        self.push(Action::Extend { hold: self.hold.clone(), target, partial: true });
+    }
+
+    /// Hears how much the hold holds now.
+    pub(crate) fn heard(&self, hold: Option<&Hold>, balance: Option<Balance>) {
+        self.change_holding(|holding| {
+            holding.held = hold.map_or(holding.held, |hold| hold.held);
+            holding.balance = balance.unwrap_or(holding.balance);
+        });
+    }
+
+    fn change_holding(&self, change: impl FnOnce(&mut Holding)) {
+        change(&mut self.holding.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Whether the ledger said that the hold is not open any more: the stream should end.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
@@ -85,16 +122,24 @@ impl Kept {
     /// Puts a last command in the queue that closes the hold and that nobody awaits.
     pub(crate) fn close_unawaited(&self, action: Action) {
         self.end();
-        self.place.push(Arc::new(Command::new(self.account.clone(), action)), Answer::Nobody);
+        // A closed lane is left to the leases.
+        let _ = self.place.push(Arc::new(Command::new(self.account.clone(), action)), Answer::Nobody);
     }
 
     /// Hears how a report or a renewal went.
     pub(super) fn told(&self, command: &Command, result: Result<Reply>) {
+        let asked = matches!(command.action(), Action::Extend { .. });
         let Ok(reply) = result else {
-            // The next round tells again: reports and renewals state a target.
+            // The next round tells again: reports, renewals and extensions state a target.
             self.progress().recorded = Quantity::ZERO;
+            self.change_holding(|holding| holding.asking &= !asked);
             return;
         };
+        self.heard(reply.hold.as_deref(), reply.balance);
+        if asked {
+            let short = !matches!(reply.answer, Ok(Outcome::Ok));
+            self.change_holding(|holding| (holding.asking, holding.short) = (false, short));
+        }
         match reply.answer {
             Ok(Outcome::LeaseLost) | Err(Refusal::LeaseLost | Refusal::Closed | Refusal::UnknownHold) => {
                 self.lost.store(true, Ordering::Release);
@@ -137,7 +182,9 @@ impl Kept {
 
     fn push(self: &Arc<Self>, action: Action) {
         let command = Arc::new(Command::new(self.account.clone(), action));
-        self.place.push(command, Answer::Kept(Arc::clone(self)));
+        if let Err(error) = self.place.push(Arc::clone(&command), Answer::Kept(Arc::clone(self))) {
+            self.told(&command, Err(error));
+        }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {

@@ -219,8 +219,11 @@ impl Drop for Unclaimed {
 
 impl Place {
     /// Puts a command in the queue, in the place that was kept for it.
-    pub(crate) fn push(&self, command: Arc<Command>, answer: Answer) {
-        let _ = self.lane.push(Ticket { command, answer, expires: None });
+    ///
+    /// # Errors
+    /// `Closed` after the end; `Busy` for an extension, which has no place of its own, while too much waits.
+    pub(crate) fn push(&self, command: Arc<Command>, answer: Answer) -> Result<()> {
+        self.lane.push(Ticket { command, answer, expires: None })
     }
 }
 

@@ -29,7 +29,7 @@ use lane::{Answer, Lane, Place, Ticket};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Command, Outcome, Reply};
-use crate::model::{AccountId, HoldId};
+use crate::model::{AccountId, Balance, Hold};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -137,9 +137,9 @@ impl Engine {
     }
 
     /// Starts watching over a running hold: progress and renewals.
-    pub(crate) fn keep(&self, account: &AccountId, hold: &HoldId, ttl: Duration) -> Result<Arc<Kept>> {
+    pub(crate) fn keep(&self, account: &AccountId, hold: &Hold, balance: Balance) -> Result<Arc<Kept>> {
         let place = self.lane(account)?.place();
-        Ok(self.keeper.keep(|slot| Kept::new(account.clone(), hold.clone(), ttl, place, slot)))
+        Ok(self.keeper.keep(|slot| Kept::new(account.clone(), hold, balance, place, slot)))
     }
 
     /// Looks at everything that is due once. Answers how many holds it closed.

@@ -160,7 +160,7 @@ impl AccountHandle {
             Some(hash) => self.ledger.tariff(hash).await?,
             None => None,
         };
-        OpenHold::new(self.clone(), found, receipt.balance.asset, tariff, true)
+        OpenHold::new(self.clone(), found, receipt.balance, tariff, true)
     }
 
     /// Prolongs an open hold's lease to `ttl` from now (its own ttl by default); never shortens it.

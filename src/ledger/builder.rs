@@ -31,6 +31,7 @@ pub struct LedgerBuilder {
     asset: Asset,
     limits: Limits,
     policy: Policy,
+    drains: usize,
 }
 
 impl Default for LedgerBuilder {
@@ -41,6 +42,7 @@ impl Default for LedgerBuilder {
             asset: Asset::USD,
             limits: Limits::default(),
             policy: Policy::default(),
+            drains: 1_024,
         }
     }
 }
@@ -106,6 +108,15 @@ impl LedgerBuilder {
         self
     }
 
+    /// How many upstreams may be read on at once after their clients went away ([`Cut::Drain`]); beyond them, what was
+    /// delivered is settled at once. Default 1,024.
+    ///
+    /// [`Cut::Drain`]: crate::metering::Cut::Drain
+    #[must_use]
+    pub fn drains(self, drains: usize) -> Self {
+        Self { drains, ..self }
+    }
+
     /// How long the sweeper stays away after an outage of the store or a jump of its clock: long enough for every
     /// owner to renew. Default 15.5 minutes, a default lease and its grace.
     #[must_use]
@@ -153,6 +164,6 @@ impl LedgerBuilder {
     /// `InvalidInput` outside of a tokio runtime.
     pub fn open_store(self, store: Arc<dyn Store>) -> Result<Ledger> {
         let engine = Engine::start(store, self.engine)?;
-        Ok(Ledger::new(engine, self.asset, self.limits, self.policy))
+        Ok(Ledger::new(engine, self.asset, self.limits, self.policy, self.drains))
     }
 }

@@ -19,6 +19,8 @@ pub use open_hold::OpenHold;
 pub use reserve::{ReserveCall, Reserved};
 pub use statement::{Statement, StatementLine};
 
+use tokio::sync::Semaphore;
+
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Audit, audit};
@@ -64,6 +66,7 @@ struct Shared {
     asset: Asset,
     limits: Limits,
     policy: Policy,
+    drains: Arc<Semaphore>,
     tariffs: Mutex<HashMap<TariffHash, Arc<Tariff>>>,
 }
 
@@ -81,8 +84,9 @@ impl Ledger {
         LedgerBuilder::default()
     }
 
-    pub(super) fn new(engine: Arc<Engine>, asset: Asset, limits: Limits, policy: Policy) -> Self {
-        Self { shared: Arc::new(Shared { engine, asset, limits, policy, tariffs: Mutex::default() }) }
+    pub(super) fn new(engine: Arc<Engine>, asset: Asset, limits: Limits, policy: Policy, drains: usize) -> Self {
+        let drains = Arc::new(Semaphore::new(drains));
+        Self { shared: Arc::new(Shared { engine, asset, limits, policy, drains, tariffs: Mutex::default() }) }
     }
 
     /// The name drawn when the database was created.
@@ -147,6 +151,11 @@ impl Ledger {
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.shared.engine
+    }
+
+    /// Places for upstreams that are read on after their client went away.
+    pub(crate) fn drains(&self) -> &Arc<Semaphore> {
+        &self.shared.drains
     }
 
     async fn submit(&self, command: Command) -> Result<Reply> {

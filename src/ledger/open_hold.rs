@@ -8,7 +8,7 @@ use super::calls::Receipt;
 use crate::engine::Kept;
 use crate::error::Result;
 use crate::kernel::Action;
-use crate::model::{Amount, Asset, Hold, HoldId, Measured};
+use crate::model::{Amount, Asset, Balance, Hold, HoldId, Measured};
 use crate::pricing::Tariff;
 use crate::telemetry;
 
@@ -34,12 +34,12 @@ impl OpenHold {
     pub(super) fn new(
         account: AccountHandle,
         hold: Arc<Hold>,
-        asset: Asset,
+        balance: Balance,
         tariff: Option<Arc<Tariff>>,
         dispatched: bool,
     ) -> Result<Self> {
-        let kept = account.ledger().engine().keep(account.id(), &hold.id, hold.policy.lease.ttl)?;
-        Ok(Self { account, hold, tariff, input: None, kept, asset, dispatched, armed: true })
+        let kept = account.ledger().engine().keep(account.id(), &hold, balance)?;
+        Ok(Self { account, hold, tariff, input: None, kept, asset: balance.asset, dispatched, armed: true })
     }
 
     pub(super) fn with_input(mut self, input: Option<Measured>) -> Self {
@@ -112,6 +112,7 @@ impl OpenHold {
     /// As [`AccountHandle::extend`]; the hold stays as it is.
     pub async fn extend(&mut self, target: Amount, partial: bool) -> Result<Receipt> {
         let receipt = self.account.extend(self.id(), target, partial).await?;
+        self.kept.heard(receipt.hold.as_deref(), Some(receipt.balance));
         if let Some(hold) = &receipt.hold {
             self.hold = Arc::clone(hold);
         }

@@ -210,7 +210,7 @@ impl<'a> ReserveCall<'a> {
             reply.hold.ok_or_else(|| Error::new(ErrorKind::Internal, "a reserve was accepted without a hold"))?;
         match outcome {
             Outcome::Created | Outcome::CreatedPartial => {
-                let open = OpenHold::new(self.account.clone(), found, balance.asset, self.tariff.clone(), false)?;
+                let open = OpenHold::new(self.account.clone(), found, balance, self.tariff.clone(), false)?;
                 Ok(Reserved::Created(open.with_input(self.input.clone())))
             }
             Outcome::Replayed => Ok(Reserved::Replayed { hold: found, balance }),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::bill::Billed;
@@ -72,6 +72,15 @@ enum Phase {
 }
 
 impl<E: 'static> Metered<E> {
+    /// Whether a [sliced](super::Slicing) hold is nearly used up and the account has no more: the host should end the
+    /// stream, by dropping it, while what is left still covers what the upstream writes until it stops.
+    pub fn exhausted(&self) -> bool {
+        match &self.phase {
+            Phase::Running(duty) => duty.counter.is_exhausted(duty.hold.kept()),
+            Phase::Settling(..) | Phase::Settled => false,
+        }
+    }
+
     /// Whether the ledger said that the hold is not open any more: the host should end the stream.
     pub fn is_lost(&self) -> bool {
         match &self.phase {
@@ -94,6 +103,8 @@ impl<E: 'static> Metered<E> {
                 };
                 if is_final {
                     self.settle("final");
+                } else {
+                    duty.counter.keep_ahead(duty.hold.kept());
                 }
             }
             // What comes after an error, if anything does, is passed on and not billed.
@@ -115,18 +126,30 @@ impl<E: 'static> Metered<E> {
                     duty.waive();
                 }
             }
-            (Cut::Drain { max }, Some(rest)) => {
-                if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
-                    let runtime = duty.hold.account().ledger().engine().runtime().clone();
-                    runtime.spawn(drain(*duty, rest, max));
-                }
-            }
-            (Cut::Estimate | Cut::Drain { .. }, _) => {
-                if let Phase::Running(duty) = &self.phase {
-                    duty.counter.observer().finish();
-                }
-                self.settle(ended);
-            }
+            (Cut::Drain { max }, Some(rest)) => self.drain(ended, rest, max),
+            (Cut::Estimate | Cut::Drain { .. }, _) => self.estimate(ended),
+        }
+    }
+
+    /// Settles what was delivered.
+    fn estimate(&mut self, ended: &'static str) {
+        if let Phase::Running(duty) = &self.phase {
+            duty.counter.observer().finish();
+        }
+        self.settle(ended);
+    }
+
+    /// Has the rest read by a task, if not too many do so already.
+    fn drain(&mut self, ended: &'static str, rest: Upstream<E>, max: Duration) {
+        let Phase::Running(duty) = &self.phase else {
+            return;
+        };
+        let ledger = duty.hold.account().ledger().clone();
+        let Ok(place) = Arc::clone(ledger.drains()).try_acquire_owned() else {
+            return self.estimate(ended);
+        };
+        if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
+            ledger.engine().runtime().spawn(drain(*duty, rest, max, place));
         }
     }
 
@@ -185,7 +208,7 @@ impl<E: 'static> fmt::Debug for Metered<E> {
 }
 
 /// Reads on after the client went away, to the usage event or as long as that may take.
-async fn drain<E>(duty: Duty, mut rest: Upstream<E>, max: Duration) {
+async fn drain<E>(duty: Duty, mut rest: Upstream<E>, max: Duration, place: OwnedSemaphorePermit) {
     metrics::gauge!(telemetry::DRAINING).increment(1);
     let until = Instant::now() + max;
     let mut ended = "dropped";
@@ -201,6 +224,6 @@ async fn drain<E>(duty: Duty, mut rest: Upstream<E>, max: Duration) {
         duty.counter.observer().finish();
     }
     metrics::gauge!(telemetry::DRAINING).decrement(1);
-    drop(rest);
+    drop((rest, place));
     let _ = duty.settle(ended).await;
 }

@@ -6,8 +6,10 @@ mod cut;
 mod meter;
 pub mod observe;
 mod settlement;
+mod slice;
 pub mod wire;
 
 pub use bill::{Bill, Billed};
 pub use cut::{Cut, EstimateAt, MeterOptions};
 pub use meter::Metered;
+pub use slice::{CostHistory, Slicing};

@@ -10,10 +10,11 @@ use tokio::time::sleep;
 use super::bill::Bill;
 use super::cut::{EstimateAt, MeterOptions};
 use super::observe::Observer;
-use crate::engine::Source;
+use super::slice::{Need, Slicer};
+use crate::engine::{Kept, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{OpenHold, Receipt};
-use crate::model::{Asset, Measured};
+use crate::model::{Amount, Asset, Measured};
 use crate::pricing::{Charge, Tariff};
 use crate::telemetry;
 use crate::tokens::{Certainty, UsageReport};
@@ -24,21 +25,44 @@ pub(super) struct Counter {
     tariff: Option<Arc<Tariff>>,
     asset: Asset,
     estimate: EstimateAt,
+    slicer: Option<Slicer>,
 }
 
 impl Counter {
     pub(super) fn new(hold: &OpenHold, observer: Box<dyn Observer>, options: &MeterOptions) -> Self {
-        Self {
-            observer: Mutex::new(observer),
-            tariff: hold.tariff().cloned(),
-            asset: hold.asset(),
-            estimate: options.estimate,
-        }
+        let (tariff, asset) = (hold.tariff().cloned(), hold.asset());
+        let slicer = options.slicing.zip(tariff.as_deref()).and_then(|(it, tariff)| Slicer::new(it, tariff, asset));
+        Self { observer: Mutex::new(observer), tariff, asset, estimate: options.estimate, slicer }
     }
 
     pub(super) fn observer(&self) -> MutexGuard<'_, Box<dyn Observer>> {
         // A host's observer may have panicked in the stream's poll; what it counted before still stands.
         self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that a sliced hold is ahead of its stream.
+    pub(super) fn keep_ahead(&self, kept: &Arc<Kept>) {
+        let Some(slicer) = &self.slicer else {
+            return;
+        };
+        let holding = kept.holding();
+        if holding.asking || holding.short {
+            return;
+        }
+        if let Need::More(target) = slicer.need(self.spent(), holding.held, &holding.balance) {
+            kept.ask(target);
+        }
+    }
+
+    /// Whether a sliced stream has to be cut: the hold is nearly used up, and there is no more.
+    pub(super) fn is_exhausted(&self, kept: &Kept) -> bool {
+        let holding = kept.holding();
+        let nearly = |slicer: &Slicer| slicer.is_exhausted(self.spent(), holding.held);
+        holding.short && self.slicer.as_ref().is_some_and(nearly)
+    }
+
+    fn spent(&self) -> Amount {
+        self.so_far().map_or(Amount::ZERO, |measured| measured.quantity.cost)
     }
 
     /// What a report costs.

@@ -194,6 +194,7 @@ impl Account {
             available: self.books.available,
             held: self.books.held.positive_part(),
             spendable: self.spendable(),
+            open_holds: self.open_holds,
             seq: self.seq,
         }
     }
@@ -212,6 +213,8 @@ pub struct Balance {
     pub held: Amount,
     /// What a reserve can draw on: `available` and the credit limit.
     pub spendable: SignedAmount,
+    /// How many holds are open.
+    pub open_holds: u32,
     /// The entry this is the balance after.
     pub seq: u64,
 }
