@@ -50,6 +50,10 @@ pub enum ErrorKind {
     /// It may or may not have been done. Ask again with the same ids (and the [call token](Error::call_token)): the
     /// answer tells.
     OutcomeUnknown,
+    /// The store cannot be reached; the settlement or release is on this process's disk and will land, also after a
+    /// restart. Nothing is left to do: it is no receipt, but the work is not lost. See
+    /// [`LedgerBuilder::spool`](crate::LedgerBuilder::spool).
+    Spooled,
     /// The ledger was closed.
     Closed,
     /// Another process owns the database: close it there.
@@ -127,6 +131,7 @@ impl Error {
             ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => true,
             ErrorKind::Refused
             | ErrorKind::InvalidInput
+            | ErrorKind::Spooled
             | ErrorKind::Closed
             | ErrorKind::AlreadyOwned
             | ErrorKind::Unsuitable

@@ -24,6 +24,14 @@ pub(crate) const ABOVE_CEILING: &str = "prepaid_above_ceiling_total";
 pub(crate) const SETTLEMENT_REFUSED: &str = "prepaid_meter_settlement_refused_total";
 /// Counter: streams metered, by `ended` (final, end, error, dropped) and `certainty`.
 pub(crate) const METERED: &str = "prepaid_metered_streams_total";
+/// Counter: settlements and releases written to the spool because the store could not be reached.
+pub(crate) const SPOOLED: &str = "prepaid_spooled_total";
+/// Counter: spooled commands that the ledger refused when they were played.
+pub(crate) const SPOOL_DEAD: &str = "prepaid_spool_dead_letters_total";
+/// Gauge: commands in the spool.
+pub(crate) const SPOOL_DEPTH: &str = "prepaid_spool_commands";
+/// Gauge: seconds since the oldest command in the spool was written to it.
+pub(crate) const SPOOL_AGE: &str = "prepaid_spool_oldest_seconds";
 /// Gauge: upstreams read on after their client went away.
 pub(crate) const DRAINING: &str = "prepaid_draining_streams";
 

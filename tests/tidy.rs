@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["kernel", "model", "clock", "random"]),
     ("telemetry", &[]),
     ("error", &["kernel", "model", "store"]),
-    ("engine", &["store", "kernel", "model", "error", "telemetry"]),
+    ("engine", &["store", "kernel", "model", "error", "telemetry", "random"]),
     ("journal", &["engine", "store", "kernel", "model", "error"]),
     ("ledger", &["engine", "store", "kernel", "model", "pricing", "journal", "error", "telemetry", "clock", "random"]),
     ("metering", &["ledger", "engine", "pricing", "tokens", "model", "error", "telemetry"]),

@@ -8,56 +8,90 @@ use tracing::Instrument;
 
 use super::EngineSettings;
 use super::lane::{Lane, Ticket};
+use super::outage::OUTAGE;
+use super::spool::Spool;
 use crate::error::{Error, ErrorKind};
 use crate::kernel::Batch;
 use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::telemetry;
 
 /// Runs until the lane is closed and empty.
-pub(super) async fn run(lane: Arc<Lane>, store: Arc<dyn Store>, settings: EngineSettings) {
-    let mut writer = Writer { lane, store, settings, holiday: None, failing_since: None };
-    while let Some(taken) = writer.lane.take(settings.batch).await {
-        writer.holiday = writer.holiday.max(taken.holiday);
-        writer.write(taken.tickets).await;
+pub(super) async fn run(lane: Arc<Lane>, store: Arc<dyn Store>, settings: EngineSettings, spool: Option<Arc<Spool>>) {
+    let kept_back = Vec::new();
+    let mut writer = Writer { lane, store, settings, spool, kept_back, holiday: None, failing_since: None };
+    loop {
+        let failed = match writer.catch_up().await {
+            Err(error) => Some(error),
+            Ok(()) => {
+                let Some(taken) = writer.lane.take(writer.settings.batch).await else {
+                    break;
+                };
+                writer.holiday = writer.holiday.max(taken.holiday);
+                writer.write(taken.tickets).await.err().filter(|_| writer.is_out())
+            }
+        };
+        if let Some(error) = failed
+            && !writer.sit_out(&error).await
+        {
+            break;
+        }
     }
     writer.lane.finish();
 }
 
-struct Writer {
-    lane: Arc<Lane>,
-    store: Arc<dyn Store>,
-    settings: EngineSettings,
+pub(super) struct Writer {
+    pub(super) lane: Arc<Lane>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) settings: EngineSettings,
+    pub(super) spool: Option<Arc<Spool>>,
+    /// Closes that nobody awaits, until the store can be reached again.
+    pub(super) kept_back: Vec<Ticket>,
     /// Goes out with the next batch.
     holiday: Option<Duration>,
     failing_since: Option<Instant>,
 }
 
-/// An outage worth a holiday: shorter ones cost no lease.
-const OUTAGE: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// A statement the database refuses twice is refused for good.
 const REFUSALS_MAX: u32 = 2;
 
+/// Why a group of commands was not written.
+enum Unwritten {
+    /// The database refuses one of them.
+    Refused(Vec<Ticket>, StoreError),
+    /// The store cannot be reached; everybody was told.
+    Out(StoreError),
+}
+
 impl Writer {
     /// Writes one batch, and halves of it while the database refuses it, so that a poisonous command ends up alone.
-    async fn write(&mut self, tickets: Vec<Ticket>) {
+    ///
+    /// # Errors
+    /// Why the store cannot be reached; everybody was told.
+    pub(super) async fn write(&mut self, tickets: Vec<Ticket>) -> Result<(), StoreError> {
         let mut groups = vec![tickets];
         while let Some(group) = groups.pop() {
-            if let Err((mut refused, error)) = self.write_group(group).await {
-                if refused.len() > 1 {
+            match self.write_group(group).await {
+                Ok(()) => {}
+                Err(Unwritten::Refused(mut refused, _)) if refused.len() > 1 => {
                     let second = refused.split_off(refused.len() / 2);
                     groups.push(second);
                     groups.push(refused);
-                } else {
-                    self.poisoned(refused, &error);
+                }
+                Err(Unwritten::Refused(alone, error)) => self.poisoned(alone, &error),
+                Err(Unwritten::Out(error)) => {
+                    let rest = groups.into_iter().rev().flatten().collect();
+                    self.turn_away(rest, &error, false).await;
+                    return Err(error);
                 }
             }
         }
+        Ok(())
     }
 
-    /// Asks the store until it answers or the callers' patience is over. Gives a group back that the database refuses.
-    async fn write_group(&mut self, mut tickets: Vec<Ticket>) -> Result<(), (Vec<Ticket>, StoreError)> {
+    /// Asks the store until it answers or the callers' patience is over.
+    async fn write_group(&mut self, mut tickets: Vec<Ticket>) -> Result<(), Unwritten> {
         let mut backoff = BACKOFF_FIRST;
         let mut refusals = 0;
         let mut unknown = false;
@@ -68,27 +102,34 @@ impl Writer {
             };
             metrics::counter!(telemetry::COMMIT_FAILURES, "kind" => format!("{:?}", error.kind())).increment(1);
             tracing::warn!(bucket = self.lane.bucket(), commands = tickets.len(), %error, "commit failed");
-            match error.kind() {
-                StoreErrorKind::OutcomeUnknown => unknown = true,
-                StoreErrorKind::Contended | StoreErrorKind::Unavailable => {}
+            self.failing_since.get_or_insert_with(Instant::now);
+            let hopeless = match error.kind() {
+                StoreErrorKind::OutcomeUnknown => {
+                    unknown = true;
+                    false
+                }
+                StoreErrorKind::Contended => false,
+                // Whoever may have been written asks again until the deadline.
+                StoreErrorKind::Unavailable => self.is_out() && !unknown,
                 StoreErrorKind::Refused => {
                     refusals += 1;
                     if refusals >= REFUSALS_MAX {
-                        return Err((tickets, error));
+                        return Err(Unwritten::Refused(tickets, error));
                     }
+                    false
                 }
                 StoreErrorKind::Full
                 | StoreErrorKind::ReadOnly
                 | StoreErrorKind::Corrupt
                 | StoreErrorKind::Unsuitable
                 | StoreErrorKind::AlreadyOwned
-                | StoreErrorKind::Closed => {
-                    self.give_up(tickets, &error, unknown);
-                    return Ok(());
-                }
+                | StoreErrorKind::Closed => true,
+            };
+            if hopeless {
+                self.turn_away(tickets, &error, unknown).await;
+                return Err(Unwritten::Out(error));
             }
-            self.failing_since.get_or_insert_with(Instant::now);
-            tickets = self.dismiss_expired(tickets, &error, unknown);
+            tickets = self.dismiss_expired(tickets, &error, unknown).await;
             if tickets.is_empty() {
                 return Ok(());
             }
@@ -114,32 +155,26 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the store has failed for so long that nobody should wait for it.
+    fn is_out(&self) -> bool {
+        self.failing_since.is_some_and(|since| since.elapsed() >= OUTAGE)
+    }
+
     /// Whether this batch, if it succeeds, ends an outage: then owners get the time to renew first.
     fn holiday_due(&mut self) -> Option<Duration> {
-        if self.failing_since.is_some_and(|since| since.elapsed() >= OUTAGE) {
+        if self.is_out() {
             self.holiday = Some(self.settings.holiday);
         }
         self.holiday
     }
 
     /// Answers the callers who waited long enough, and returns the rest.
-    fn dismiss_expired(&self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) -> Vec<Ticket> {
+    async fn dismiss_expired(&mut self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) -> Vec<Ticket> {
         let now = Instant::now();
         let (expired, waiting): (Vec<_>, Vec<_>) =
             tickets.into_iter().partition(|ticket| ticket.expires.is_some_and(|expires| expires <= now));
-        self.give_up(expired, error, unknown);
+        self.turn_away(expired, error, unknown).await;
         waiting
-    }
-
-    fn give_up(&self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) {
-        for ticket in tickets {
-            let answer = if unknown {
-                Error::of_store(ErrorKind::OutcomeUnknown, "commit outcome is unknown, ask again", error.clone())
-            } else {
-                Error::from(error.clone())
-            };
-            ticket.answer(&self.lane, Err(answer));
-        }
     }
 
     fn poisoned(&self, tickets: Vec<Ticket>, error: &StoreError) {

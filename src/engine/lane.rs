@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Kept;
+use super::spool::Spool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Action, Command, Outcome, Reply};
 use crate::telemetry;
@@ -49,6 +50,8 @@ pub(crate) enum Answer {
     Kept(Arc<Kept>),
     /// Nobody: the lease stands behind it.
     Nobody,
+    /// The spool it waited in, under this number.
+    Spooled(Arc<Spool>, u64),
 }
 
 /// A reply on its way to its caller. A reserve that gets lost on the way is released.
@@ -184,6 +187,11 @@ impl Ticket {
             }
             Answer::Kept(kept) => kept.told(&self.command, result),
             Answer::Nobody => {}
+            Answer::Spooled(spool, number) => match result {
+                Ok(Reply { answer: Ok(_), .. }) => spool.landed(number),
+                Ok(Reply { answer: Err(refusal), .. }) => spool.dead(number, &self.command, &refusal.to_string()),
+                Err(error) => spool.dead(number, &self.command, &error.to_string()),
+            },
         }
     }
 }

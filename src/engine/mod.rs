@@ -14,6 +14,8 @@
 mod actor;
 mod keeper;
 mod lane;
+mod outage;
+mod spool;
 mod sweep;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio::time::Instant;
 
 pub(crate) use keeper::{Kept, Source};
 use lane::{Answer, Lane, Place, Ticket};
+pub(crate) use spool::Spool;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Command, Outcome, Reply};
@@ -78,12 +81,13 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Starts the tasks of an engine on the current tokio runtime.
-    pub(crate) fn start(store: Arc<dyn Store>, settings: EngineSettings) -> Result<Arc<Self>> {
+    pub(crate) fn start(store: Arc<dyn Store>, settings: EngineSettings, spool: Option<Spool>) -> Result<Arc<Self>> {
         let runtime = Handle::try_current()
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "a ledger is opened inside a tokio runtime"))?;
         let lanes: Vec<_> = (0..store.buckets()).map(|bucket| Arc::new(Lane::new(bucket, settings.queue))).collect();
+        let spool = spool.map(Arc::new);
         for lane in &lanes {
-            runtime.spawn(actor::run(Arc::clone(lane), Arc::clone(&store), settings));
+            runtime.spawn(actor::run(Arc::clone(lane), Arc::clone(&store), settings, spool.clone()));
         }
         let keeper = Arc::new(keeper::Keeper::default());
         let engine = Arc::new(Self { store, settings, lanes, keeper, runtime, closing: AtomicBool::new(false) });

@@ -1,11 +1,12 @@
 //! How a ledger is put together.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Ledger, no_randomness};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Engine, EngineSettings};
+use crate::engine::{Engine, EngineSettings, Spool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Asset, LedgerId, Limits, Policy};
 use crate::store::{MemoryStore, Store};
@@ -32,6 +33,8 @@ pub struct LedgerBuilder {
     limits: Limits,
     policy: Policy,
     drains: usize,
+    spool: Option<PathBuf>,
+    spool_bytes: u64,
 }
 
 impl Default for LedgerBuilder {
@@ -43,6 +46,8 @@ impl Default for LedgerBuilder {
             limits: Limits::default(),
             policy: Policy::default(),
             drains: 1_024,
+            spool: None,
+            spool_bytes: 64 << 20,
         }
     }
 }
@@ -117,6 +122,25 @@ impl LedgerBuilder {
         Self { drains, ..self }
     }
 
+    /// A folder in which settlements and releases are kept while the store cannot be reached: they are answered
+    /// [`Spooled`](ErrorKind::Spooled) once they are synced to it, and land, with the same ids, when the store is back,
+    /// also after a restart. Everything else is answered `Unavailable` at once. What the ledger then refuses is written
+    /// to `dead-letters.jsonl` in the folder.
+    ///
+    /// The folder must outlive the process: in a container, mount a volume. Several processes may share one; whoever
+    /// starts next takes over what a dead one left. Default: none.
+    #[must_use]
+    pub fn spool(self, folder: impl Into<PathBuf>) -> Self {
+        Self { spool: Some(folder.into()), ..self }
+    }
+
+    /// How large this process's file in the spool may grow; beyond it even settlements are answered `Unavailable`.
+    /// Default 64 MiB, about 100,000 of them.
+    #[must_use]
+    pub fn spool_bytes(self, bytes: u64) -> Self {
+        Self { spool_bytes: bytes, ..self }
+    }
+
     /// How long the sweeper stays away after an outage of the store or a jump of its clock: long enough for every
     /// owner to renew. Default 15.5 minutes, a default lease and its grace.
     #[must_use]
@@ -163,7 +187,16 @@ impl LedgerBuilder {
     /// # Errors
     /// `InvalidInput` outside of a tokio runtime.
     pub fn open_store(self, store: Arc<dyn Store>) -> Result<Ledger> {
-        let engine = Engine::start(store, self.engine)?;
+        let spool = self.spool.map(|folder| {
+            let failed = |error| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    format!("spool cannot be opened: {error}: path={}", folder.display()),
+                )
+            };
+            Spool::open(&folder, self.spool_bytes).map_err(failed)
+        });
+        let engine = Engine::start(store, self.engine, spool.transpose()?)?;
         Ok(Ledger::new(engine, self.asset, self.limits, self.policy, self.drains))
     }
 }

@@ -27,7 +27,7 @@ pub struct Bill {
 ///
 /// # Errors
 /// `Refused` when the ledger refused the settlement (somebody else settled it otherwise, or the cost is above the
-/// account's ceiling), `InvalidInput` when the hold has no tariff or its usage cannot be priced, `Closed` when the
+/// account's ceiling), `Spooled` when the store cannot be reached and the settlement waits on disk, `InvalidInput` when the hold has no tariff or its usage cannot be priced, `Closed` when the
 /// ledger was closed first; then the hold's lease decides.
 #[derive(Debug)]
 pub struct Billed(pub(super) oneshot::Receiver<Result<Bill>>);

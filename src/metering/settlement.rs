@@ -150,7 +150,9 @@ pub(super) async fn settle(hold: OpenHold, counter: &Counter, report: UsageRepor
             Ok(receipt) => return Ok(Bill { receipt, report, charge: Some(charge) }),
             Err(error) if error.is_retryable() => sleep(AGAIN_AFTER).await,
             Err(error) => {
-                refused(&error, &account, &id);
+                if error.kind() != ErrorKind::Spooled {
+                    refused(&error, &account, &id);
+                }
                 return Err(error);
             }
         }

@@ -78,7 +78,8 @@ impl From<Amount> for Measured {
 }
 
 /// What a reserve asks for and a repetition of it must ask for again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Terms {
     /// The worst-case cost.
@@ -183,5 +184,15 @@ impl Hold {
 impl Serialize for TariffHash {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         display(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TariffHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digit = |at: usize| u8::from_str_radix(text.get(at..at.saturating_add(2))?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digit).collect();
+        let read = bytes.as_deref().and_then(Self::from_slice);
+        read.ok_or_else(|| serde::de::Error::custom(format!("not a tariff's hash: {text:.64}")))
     }
 }

@@ -1,0 +1,129 @@
+//! What a lane does while the store cannot be reached: nobody waits, nothing that was consumed is lost.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::time::sleep;
+
+use super::actor::Writer;
+use super::lane::{Answer, Ticket};
+use super::spool::Spool;
+use crate::error::{Error, ErrorKind};
+use crate::kernel::Batch;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// From so long an outage on nobody is kept waiting; shorter ones are waited out.
+pub(super) const OUTAGE: Duration = Duration::from_secs(1);
+const PROBE_FIRST: Duration = Duration::from_millis(50);
+const PROBE_MAX: Duration = Duration::from_secs(1);
+
+impl Writer {
+    /// Turns commands away until the store answers again. Says whether the lane goes on.
+    pub(super) async fn sit_out(&mut self, error: &StoreError) -> bool {
+        let (store, bucket) = (Arc::clone(&self.store), self.lane.bucket());
+        let mut probe = tokio::spawn(async move {
+            let mut pause = PROBE_FIRST;
+            loop {
+                sleep(pause).await;
+                if store.commit(bucket, Arc::new(Batch::default())).await.is_ok() {
+                    return;
+                }
+                pause = pause.saturating_mul(2).min(PROBE_MAX);
+            }
+        });
+        loop {
+            let lane = Arc::clone(&self.lane);
+            let taken = pin!(lane.take(self.settings.batch));
+            // The probe is a task: left alone here, it is not stopped in the middle of a transaction.
+            match select(&mut probe, taken).await {
+                Either::Left(_) => return true,
+                Either::Right((Some(taken), _)) => self.turn_away(taken.tickets, error, false).await,
+                Either::Right((None, _)) => {
+                    probe.abort();
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Answers commands that the store does not take: settlements and releases go to the spool, if there is one.
+    pub(super) async fn turn_away(&mut self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) {
+        let (mut spooled, mut rest) = (Vec::new(), Vec::new());
+        for ticket in tickets {
+            match (&ticket.answer, &self.spool) {
+                // It is in the spool already.
+                (Answer::Spooled(..), _) => {}
+                (_, Some(_)) if may_wait(error) && Spool::takes(&ticket.command) => spooled.push(ticket),
+                (Answer::Nobody, _) if may_wait(error) => self.kept_back.push(ticket),
+                (Answer::Nobody | Answer::Caller(_) | Answer::Kept(_), _) => rest.push(ticket),
+            }
+        }
+        if let Err(failed) = self.put(&spooled).await {
+            tracing::error!(error = %failed, "spool cannot be written");
+            rest.append(&mut spooled);
+        }
+        for ticket in spooled {
+            let what = "store cannot be reached, the command is on disk and will land";
+            ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Spooled, what, error.clone())));
+        }
+        for ticket in rest {
+            let answer = if unknown {
+                Error::of_store(ErrorKind::OutcomeUnknown, "commit outcome is unknown, ask again", error.clone())
+            } else {
+                Error::from(error.clone())
+            };
+            ticket.answer(&self.lane, Err(answer));
+        }
+    }
+
+    /// Writes what waits since the outage, before anything that came later: the spool first.
+    pub(super) async fn catch_up(&mut self) -> Result<(), StoreError> {
+        while let Some(spool) = &self.spool {
+            let (lane, store) = (Arc::clone(&self.lane), Arc::clone(&self.store));
+            let ours = |command: &crate::kernel::Command| store.bucket(command.account()) == lane.bucket();
+            let waiting = spool.waiting(self.settings.batch, ours);
+            if waiting.is_empty() {
+                break;
+            }
+            let ticket = |(number, command)| Ticket {
+                command,
+                answer: Answer::Spooled(Arc::clone(spool), number),
+                expires: None,
+            };
+            let tickets = waiting.into_iter().map(ticket).collect();
+            self.write(tickets).await?;
+        }
+        let kept_back = std::mem::take(&mut self.kept_back);
+        if kept_back.is_empty() { Ok(()) } else { self.write(kept_back).await }
+    }
+
+    async fn put(&self, tickets: &[Ticket]) -> std::io::Result<()> {
+        let Some(spool) = self.spool.as_ref().filter(|_| !tickets.is_empty()) else {
+            return Ok(());
+        };
+        let (spool, commands) = (Arc::clone(spool), tickets.iter().map(|ticket| Arc::clone(&ticket.command)).collect());
+        let written = tokio::task::spawn_blocking(move || {
+            let commands: Vec<_> = commands;
+            spool.put(&commands)
+        });
+        written.await.map_err(std::io::Error::other)?
+    }
+}
+
+/// Whether the same command may work later.
+fn may_wait(error: &StoreError) -> bool {
+    match error.kind() {
+        StoreErrorKind::Contended
+        | StoreErrorKind::Unavailable
+        | StoreErrorKind::OutcomeUnknown
+        | StoreErrorKind::Full
+        | StoreErrorKind::ReadOnly
+        | StoreErrorKind::Corrupt => true,
+        StoreErrorKind::Refused
+        | StoreErrorKind::Unsuitable
+        | StoreErrorKind::AlreadyOwned
+        | StoreErrorKind::Closed => false,
+    }
+}

@@ -1,0 +1,296 @@
+//! The spool: settlements and releases that could not reach the store, on a disk of the process's own until they do.
+//!
+//! A folder holds one file for each process that wrote to it, locked while the process lives. A file is JSON Lines, each
+//! behind a checksum: what was spooled, and the numbers of what has landed since. A process that starts takes over the
+//! files of those that died. What the ledger refuses when it is played goes to `dead-letters.jsonl`, and blocks nothing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::kernel::{Action, Command};
+use crate::model::{AccountId, Amount, HoldId, Measured, Metadata, Terms};
+use crate::telemetry;
+
+/// The spool of this process.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    folder: PathBuf,
+    bytes_max: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    bytes: u64,
+    next: u64,
+    waiting: BTreeMap<u64, (Arc<Command>, Instant)>,
+}
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Line {
+    Settle {
+        number: u64,
+        account: AccountId,
+        hold: HoldId,
+        cost: Amount,
+        tokens: u64,
+        evidence: Option<Vec<u8>>,
+        or_debit: Option<Terms>,
+        above_ceiling: bool,
+        metadata: Option<Vec<u8>>,
+    },
+    Release {
+        number: u64,
+        account: AccountId,
+        hold: HoldId,
+        waive: bool,
+    },
+    Landed {
+        number: u64,
+    },
+}
+
+const DEAD_LETTERS: &str = "dead-letters.jsonl";
+
+impl Spool {
+    /// Opens the spool in a folder, and takes over what processes left there that are gone.
+    pub(crate) fn open(folder: &Path, bytes_max: u64) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let mut names: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+        names.sort_by_key(fs::DirEntry::file_name);
+        let mut left = Vec::new();
+        for entry in names {
+            if entry.path().extension().is_some_and(|ending| ending == "spool") {
+                left.extend(take_over(&entry.path())?.map(|(file, commands)| (entry.path(), file, commands)));
+            }
+        }
+        let file = create(folder)?;
+        let inner = Inner { file, bytes: 0, next: 1, waiting: BTreeMap::new() };
+        let spool = Self { folder: folder.to_path_buf(), bytes_max, inner: Mutex::new(inner) };
+        for (path, file, commands) in left {
+            spool.append(&commands, u64::MAX)?;
+            // What it held is safe in the new file; it stays locked until it is gone.
+            fs::remove_file(path)?;
+            drop(file);
+        }
+        File::open(folder)?.sync_all()?;
+        Ok(spool)
+    }
+
+    /// Whether a command may wait in a spool: the others are refused, since nothing was consumed yet.
+    pub(crate) fn takes(command: &Command) -> bool {
+        matches!(command.action(), Action::Settle { .. } | Action::Release { .. })
+    }
+
+    /// Writes commands down, durably: all of them or none. An error leaves nothing behind.
+    pub(crate) fn put(&self, commands: &[Arc<Command>]) -> io::Result<()> {
+        self.append(commands, self.bytes_max)
+    }
+
+    /// What waits and `wanted` agrees to, in the order it was written, at most `limit`.
+    pub(crate) fn waiting(&self, limit: usize, wanted: impl Fn(&Command) -> bool) -> Vec<(u64, Arc<Command>)> {
+        let inner = self.inner();
+        inner.tell();
+        let waiting = inner.waiting.iter().filter(|(_, (command, _))| wanted(command));
+        waiting.take(limit).map(|(number, (command, _))| (*number, Arc::clone(command))).collect()
+    }
+
+    /// Notes that a command has landed. Not synced: landing again changes nothing.
+    pub(crate) fn landed(&self, number: u64) {
+        let mut inner = self.inner();
+        inner.waiting.remove(&number);
+        let emptied = inner.waiting.is_empty();
+        let noted = if emptied { inner.empty() } else { inner.write(&encode(&[Line::Landed { number }])) };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "spool cannot note what has landed; it will land once more");
+        }
+        inner.tell();
+    }
+
+    /// Puts a command aside that the ledger refused, for an operator.
+    pub(crate) fn dead(&self, number: u64, command: &Command, why: &str) {
+        metrics::counter!(telemetry::SPOOL_DEAD).increment(1);
+        tracing::error!(account = %command.account(), command = command.action().name(), why, "spooled command was refused");
+        let kept = line(number, command).map(|line| serde_json::json!({ "refused": why, "command": line }));
+        let written = kept.map_or(Ok(()), |kept| self.write_dead_letter(&kept.to_string()));
+        match written {
+            Ok(()) => self.landed(number),
+            // It stays in the spool: better refused again than lost.
+            Err(error) => tracing::error!(%error, "dead letter cannot be written"),
+        }
+    }
+
+    fn write_dead_letter(&self, text: &str) -> io::Result<()> {
+        let mut file = private().append(true).open(self.folder.join(DEAD_LETTERS))?;
+        file.write_all([text, "\n"].concat().as_bytes())?;
+        file.sync_all()
+    }
+
+    fn append(&self, commands: &[Arc<Command>], bytes_max: u64) -> io::Result<()> {
+        let mut inner = self.inner();
+        let numbered: Vec<_> = (inner.next..).zip(commands).collect();
+        let lines: Vec<_> = numbered.iter().filter_map(|(number, command)| line(*number, command)).collect();
+        let bytes = encode(&lines);
+        if inner.bytes.saturating_add(bytes.len() as u64) > bytes_max {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, format!("spool is full: bytes_max={bytes_max}")));
+        }
+        let before = inner.bytes;
+        if let Err(error) = inner.write(&bytes).and_then(|()| inner.file.sync_data()) {
+            inner.cut_back(before);
+            return Err(error);
+        }
+        inner.next = inner.next.saturating_add(commands.len() as u64);
+        let now = Instant::now();
+        inner.waiting.extend(numbered.into_iter().map(|(number, command)| (number, (Arc::clone(command), now))));
+        metrics::counter!(telemetry::SPOOLED).increment(commands.len() as u64);
+        inner.tell();
+        Ok(())
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Takes back what was written beyond `bytes`.
+    fn cut_back(&mut self, bytes: u64) {
+        let _ = self.file.set_len(bytes).and_then(|()| self.file.seek(io::SeekFrom::Start(bytes)));
+        self.bytes = bytes;
+    }
+
+    fn tell(&self) {
+        let age = self.waiting.values().next().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        metrics::gauge!(telemetry::SPOOL_DEPTH).set(u32::try_from(self.waiting.len()).unwrap_or(u32::MAX));
+        metrics::gauge!(telemetry::SPOOL_AGE).set(u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
+    }
+
+    fn empty(&mut self) -> io::Result<()> {
+        self.cut_back(0);
+        self.file.sync_data()
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A locked file of this process's own.
+fn create(folder: &Path) -> io::Result<File> {
+    let name = format!("{:032x}.spool", u128::from_be_bytes(crate::random::bytes()?));
+    let file = private().write(true).create_new(true).open(folder.join(name))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("a new spool file is locked by somebody else"),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(file)
+}
+
+/// The commands of a file whose process is gone; none while it lives.
+fn take_over(path: &Path) -> io::Result<Option<(File, Vec<Arc<Command>>)>> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let mut waiting = BTreeMap::new();
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
+    while let Some(text) = lines.next() {
+        match decode(text) {
+            Some(Line::Landed { number }) => {
+                waiting.remove(&number);
+            }
+            Some(line) => waiting.extend(command(line)),
+            // The process died while it wrote the last line, and answered nobody.
+            None if lines.peek().is_none() => {}
+            None => {
+                let message = format!("spool file is damaged, mend or move it: {}", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+    }
+    Ok(Some((file, waiting.into_values().collect())))
+}
+
+fn line(number: u64, command: &Command) -> Option<Line> {
+    let account = command.account().clone();
+    match command.action() {
+        Action::Settle { hold, measured, or_debit, above_ceiling, metadata } => Some(Line::Settle {
+            number,
+            account,
+            hold: hold.clone(),
+            cost: measured.quantity.cost,
+            tokens: measured.quantity.tokens,
+            evidence: measured.evidence.as_ref().map(|evidence| evidence.to_vec()),
+            or_debit: or_debit.as_deref().cloned(),
+            above_ceiling: *above_ceiling,
+            metadata: metadata.as_ref().map(|metadata| metadata.as_bytes().to_vec()),
+        }),
+        Action::Release { hold, waive } => Some(Line::Release { number, account, hold: hold.clone(), waive: *waive }),
+        _ => None,
+    }
+}
+
+fn command(line: Line) -> Option<(u64, Arc<Command>)> {
+    let (number, account, action) = match line {
+        Line::Settle { number, account, hold, cost, tokens, evidence, or_debit, above_ceiling, metadata } => {
+            let mut measured = Measured::new(cost, tokens);
+            measured.evidence = evidence.map(Arc::from);
+            let metadata = metadata.as_deref().map(Metadata::from_stored);
+            let or_debit = or_debit.map(Arc::new);
+            (number, account, Action::Settle { hold, measured, or_debit, above_ceiling, metadata })
+        }
+        Line::Release { number, account, hold, waive } => (number, account, Action::Release { hold, waive }),
+        Line::Landed { .. } => return None,
+    };
+    Some((number, Arc::new(Command::new(account, action))))
+}
+
+fn encode(lines: &[Line]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        // Ids, numbers and bytes: there is nothing here that JSON could refuse.
+        let json = serde_json::to_string(line).unwrap_or_default();
+        bytes.extend_from_slice(checksum(json.as_bytes()).as_bytes());
+        bytes.push(b' ');
+        bytes.extend_from_slice(json.as_bytes());
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+fn decode(text: &[u8]) -> Option<Line> {
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
+    let (sum, json) = text.split_once(' ')?;
+    (checksum(json.as_bytes()) == sum).then(|| serde_json::from_str(json).ok())?
+}
+
+/// The first 8 bytes of SHA-256.
+fn checksum(bytes: &[u8]) -> String {
+    let first = Sha256::digest(bytes).first_chunk().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(first))
+}

@@ -1,0 +1,222 @@
+//! The spool: what was consumed is never lost because the store cannot be reached, and nothing else waits for it.
+
+#![cfg(feature = "testing")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prepaid::model::{HoldState, LedgerId};
+use prepaid::store::MemoryStore;
+use prepaid::testing::{FaultRates, FaultyStore, ManualClock};
+use prepaid::{AccountHandle, ErrorKind, Ledger, LedgerBuilder, Outcome};
+
+use common::one::{amount, signed};
+
+struct Scene {
+    store: Arc<FaultyStore>,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        tokio::time::pause();
+        let memory = MemoryStore::new(LedgerId([7; 16]), Arc::new(ManualClock::default()));
+        Self { store: Arc::new(FaultyStore::new(Arc::new(memory))), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn builder(&self) -> LedgerBuilder {
+        Ledger::builder().sweep_every(None).spool(self.folder.path())
+    }
+
+    fn open(&self) -> Ledger {
+        self.builder().open_store(self.store.clone()).unwrap()
+    }
+
+    /// From now on no commit reaches the store, for longer than anybody should wait.
+    async fn outage(&self, alice: &AccountHandle) {
+        self.store.seeded(1, FaultRates { before: 1_000, ..FaultRates::default() });
+        let error = alice.deposit("as-it-goes-down", amount(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    fn recovery(&self) {
+        self.store.seeded(1, FaultRates::default());
+    }
+
+    fn spooled_lines(&self) -> usize {
+        let files = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let spools = files.filter(|path| path.extension().is_some_and(|ending| ending == "spool"));
+        spools.map(|path| fs::read_to_string(path).unwrap().lines().count()).sum()
+    }
+}
+
+async fn funded(ledger: &Ledger, requests: &[&str]) -> AccountHandle {
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("opening", amount(100)).await.unwrap();
+    for request in requests {
+        let _ = alice.reserve(*request, amount(10)).await.unwrap().created().unwrap().detach();
+    }
+    alice
+}
+
+/// Waits until the spool is empty, on paused time.
+async fn landed(scene: &Scene) {
+    for _ in 0..1_000 {
+        if scene.spooled_lines() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{} lines are left in the spool", scene.spooled_lines());
+}
+
+#[tokio::test]
+async fn settlements_and_releases_are_spooled_and_everything_else_fails_at_once() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a", "b", "c"]).await;
+    scene.outage(&alice).await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    assert_eq!(alice.release("b", false).await.unwrap_err().kind(), ErrorKind::Spooled);
+    assert_eq!(alice.reserve("d", amount(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(alice.report("c", amount(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(alice.deposit("x", amount(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(began.elapsed() < Duration::from_millis(100), "nobody is kept waiting in an outage: {:?}", began.elapsed());
+    assert_eq!(scene.spooled_lines(), 2);
+
+    scene.recovery();
+    landed(&scene).await;
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap().outcome, Outcome::Replayed);
+    assert_eq!(alice.hold("b").await.unwrap().unwrap().state, HoldState::Released);
+    assert_eq!(alice.balance().await.unwrap().available, signed(100 - 7 - 10));
+    let audit = ledger.audit().await.unwrap();
+    assert!(audit.is_clean(), "{audit}");
+}
+
+#[tokio::test]
+async fn what_was_spooled_lands_after_a_restart() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a"]).await;
+    scene.outage(&alice).await;
+    let settle = alice.settle("a", amount(7)).metadata(prepaid::model::Metadata::from_json("{\"n\":1}").unwrap());
+    assert_eq!(settle.await.unwrap_err().kind(), ErrorKind::Spooled);
+    drop((alice, ledger));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(scene.spooled_lines(), 1);
+
+    let ledger = scene.open();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(scene.spooled_lines(), 1, "the store is still out");
+    scene.recovery();
+    landed(&scene).await;
+    let alice = ledger.account("alice").unwrap();
+    let entry = alice.journal(0, 100).await.unwrap().pop().unwrap();
+    assert_eq!((entry.kind.name(), entry.metadata.unwrap().as_bytes()), ("settle", b"{\"n\":1}".as_slice()));
+    assert_eq!(alice.hold("a").await.unwrap().unwrap().captured, amount(7));
+}
+
+#[tokio::test]
+async fn later_commands_of_a_hold_queue_behind_its_spooled_settlement() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a"]).await;
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    scene.recovery();
+    let refund = loop {
+        match alice.refund("a", "r", amount(3)).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => tokio::time::sleep(Duration::from_millis(1)).await,
+            answer => break answer,
+        }
+    };
+    assert_eq!(refund.unwrap().hold.unwrap().refunded, amount(3), "the settlement came first");
+}
+
+#[tokio::test]
+async fn refusal_of_a_spooled_command_is_a_dead_letter_and_blocks_nothing() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a", "b"]).await;
+    alice.settle("a", amount(5)).await.unwrap();
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    assert_eq!(alice.settle("b", amount(2)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    scene.recovery();
+    landed(&scene).await;
+    assert_eq!(alice.hold("b").await.unwrap().unwrap().captured, amount(2));
+    let letters = fs::read_to_string(scene.folder.path().join("dead-letters.jsonl")).unwrap();
+    let letter: serde_json::Value = serde_json::from_str(letters.trim()).unwrap();
+    assert_eq!(letter["command"]["settle"]["hold"], "a#1");
+    let refused = letter["refused"].as_str().unwrap();
+    assert!(refused.contains("recorded"), "it says what is recorded: {refused}");
+}
+
+#[tokio::test]
+async fn full_spool_refuses_and_keeps_what_it_has() {
+    let scene = Scene::new();
+    let ledger = scene.builder().spool_bytes(250).open_store(scene.store.clone()).unwrap();
+    let alice = funded(&ledger, &["a", "b"]).await;
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    assert_eq!(alice.settle("b", amount(7)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    scene.recovery();
+    landed(&scene).await;
+    assert_eq!(alice.hold("a").await.unwrap().unwrap().captured, amount(7));
+    assert_eq!(alice.hold("b").await.unwrap().unwrap().state, HoldState::Open);
+}
+
+#[tokio::test]
+async fn torn_last_line_was_answered_to_nobody_and_a_damaged_line_is_named() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a", "b"]).await;
+    scene.outage(&alice).await;
+    for hold in ["a", "b"] {
+        assert_eq!(alice.settle(hold, amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    }
+    drop((alice, ledger));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let path = spool_file(scene.folder.path());
+    let whole = fs::read(&path).unwrap();
+
+    let mut damaged = whole.clone();
+    damaged[30] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    let error = scene.builder().open_store(scene.store.clone()).unwrap_err();
+    assert!(error.to_string().contains("spool file is damaged"), "{error}");
+
+    fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    scene.recovery();
+    let ledger = scene.open();
+    landed(&scene).await;
+    let alice = ledger.account("alice").unwrap();
+    assert_eq!(alice.hold("a").await.unwrap().unwrap().captured, amount(7));
+    assert_eq!(alice.hold("b").await.unwrap().unwrap().state, HoldState::Open);
+}
+
+#[tokio::test]
+async fn living_process_keeps_its_spool_file_to_itself() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a"]).await;
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    let second = scene.open();
+    assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 2);
+    drop(second);
+    scene.recovery();
+    landed(&scene).await;
+    assert_eq!(alice.hold("a").await.unwrap().unwrap().captured, amount(7));
+}
+
+fn spool_file(folder: &Path) -> std::path::PathBuf {
+    let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|ending| ending == "spool")).unwrap()
+}
