@@ -96,7 +96,6 @@ pub mod kernel;
 pub mod ledger;
 pub mod metering;
 pub mod model;
-#[path = "pricing/stub.rs"]
 pub mod pricing;
 mod random;
 pub mod store;

@@ -52,8 +52,12 @@ digest! {
     ArgumentsHash, 16
 }
 digest! {
-    /// Names the content of a tariff.
+    /// Names the content of a tariff: the first 16 bytes of the SHA-256 of its canonical form.
     TariffHash, 16
+}
+digest! {
+    /// Names the content of a price book: the first 16 bytes of SHA-256 over its models and their tariffs.
+    BookHash, 16
 }
 digest! {
     /// Tells one call of reserve from another that names the same hold, so that only the caller whose call made the
@@ -104,6 +108,28 @@ impl ArgumentsHash {
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(bytes);
+        Self(first_half(hasher))
+    }
+}
+
+impl TariffHash {
+    /// The hash of a tariff's canonical bytes.
+    pub fn of(canonical: &[u8]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(canonical);
+        Self(first_half(hasher))
+    }
+}
+
+impl BookHash {
+    /// The hash of a book with these models, in order.
+    pub fn of<'a>(models: impl IntoIterator<Item = (&'a str, TariffHash)>) -> Self {
+        let mut hasher = Sha256::new();
+        for (model, tariff) in models {
+            hasher.update(length(model.len()));
+            hasher.update(model.as_bytes());
+            hasher.update(tariff.0);
+        }
         Self(first_half(hasher))
     }
 }

@@ -32,7 +32,7 @@ pub use asset::{Asset, ParseAmountError, ParseAssetError};
 pub use body::{Against, Body, CloseBody, OpenBody, Pinned};
 pub use codec::Malformed;
 pub use entry::{Entry, EntryKind};
-pub use hash::{ArgumentsHash, CallToken, ChainHash, KeyHash, LedgerId, TariffHash};
+pub use hash::{ArgumentsHash, BookHash, CallToken, ChainHash, KeyHash, LedgerId, TariffHash};
 pub use hold::{Hold, HoldState, Measured, Quantity, Terms};
 pub use id::{AccountId, HoldId, InvalidId, Label, OperationKey, RequestId, Scope};
 pub use metadata::{InvalidMetadata, Metadata};

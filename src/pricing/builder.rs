@@ -126,7 +126,9 @@ impl TariffBuilder {
         for ((tier, above), own) in self.rates {
             let mut rates = own;
             if above > 0 {
-                TokenClass::ALL.into_iter().for_each(|class| rates.set(class, own.get(class).or(below.get(class))));
+                TokenClass::ALL
+                    .into_iter()
+                    .for_each(|class| rates.set(class, own.get(class).or_else(|| below.get(class))));
             }
             below = rates;
             content.tiers.entry(tier).or_default().push(Band { above, rates: rates.resolved() });

@@ -27,7 +27,7 @@ pub(super) enum Flaw {
 }
 
 /// More than this many decimals, and `10^scale` would not fit 128 bits.
-pub(super) const SCALE_MAX: u32 = 38;
+const SCALE_MAX: u32 = 38;
 
 /// What is read has at most this many digits, before and behind the point together, as `Decimal` has.
 const DIGITS_MAX: u32 = 28;

@@ -35,15 +35,16 @@ mod load;
 mod quote;
 mod tariff;
 
-pub use book::{BookHash, Merge, PriceBook};
+pub use book::{Merge, PriceBook};
 pub use builder::TariffBuilder;
 pub use charge::{Charge, Item, Line};
 pub use exact::Exact;
 pub use explain::{Explanation, explain};
 pub use quote::Quote;
-pub use tariff::{Adjustment, ServiceTier, Tariff, TariffHash};
+pub use tariff::{Adjustment, AdjustmentKind, ServiceTier, Tariff};
 
 use crate::model::Asset;
+pub use crate::model::{BookHash, TariffHash};
 use crate::tokens::TokenClass;
 
 /// Why there is no price, quote or charge. The message names the model and the input.

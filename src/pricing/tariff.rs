@@ -6,11 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256};
 
-use super::exact::{Exact, SCALE_MAX};
+use super::exact::{Exact, Flaw};
 use super::{PriceError, clip};
-use crate::model::Asset;
+use crate::model::{Asset, TariffHash};
 use crate::tokens::TokenClass;
 
 /// The prices of one model.
@@ -41,10 +40,6 @@ pub struct Tariff {
     hash: TariffHash,
 }
 
-/// The first 16 bytes of the SHA-256 of a tariff's canonical form. Printed as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TariffHash([u8; 16]);
-
 /// The class of service a request was made with, where a provider prices them apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,13 +62,29 @@ pub enum ServiceTier {
     Decisions,
 }
 
-/// A factor on the whole cost, with the reason for it: a markup, a discount, an uplift, a conversion.
+/// A factor on the cost, with the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Adjustment {
+    /// What it is multiplied with, and who takes the difference.
+    pub kind: AdjustmentKind,
     /// Why, such as `markup 20 %`.
     pub name: String,
-    /// What the cost is multiplied with.
+    /// What is multiplied.
     pub factor: Exact,
+}
+
+/// What an [`Adjustment`] multiplies, and who takes the difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustmentKind {
+    /// The provider takes more for its tokens: a region, a speed. Fees are not multiplied.
+    Uplift,
+    /// The seller takes more or less than the provider: a markup, a discount. It makes the
+    /// [margin](super::Charge::margin).
+    Markup,
+    /// The same money in another currency.
+    Conversion,
 }
 
 /// What is hashed and stored. Fields that were added later must be skipped when empty, so that old hashes stay.
@@ -107,10 +118,21 @@ pub(super) struct Band {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rates([Option<Exact>; TokenClass::ALL.len()]);
 
+/// A model's name is at most so long, so that the evidence of a charge stays short.
+const NAME_BYTES_MAX: usize = 256;
+
+/// So many factors apply at most, for the same reason.
+const ADJUSTMENTS_MAX: usize = 8;
+
+/// Rates and factors together have at most so many decimals: 128 bits then hold every cost below three million.
+const DECIMALS_MAX: u32 = 32;
+
 impl Tariff {
     /// Takes over content that a loader or builder has filled in.
     pub(super) fn new(content: Content) -> Result<Self, PriceError> {
-        content.validate().map_err(|reason| PriceError::MalformedTariff(format!("{}: {reason}", clip(&content.model))))?;
+        content
+            .validate()
+            .map_err(|reason| PriceError::MalformedTariff(format!("{}: {reason}", clip(&content.model))))?;
         let hash = TariffHash::of(&content.to_bytes());
         Ok(Self { content: Arc::new(content), hash })
     }
@@ -205,22 +227,22 @@ impl Tariff {
             None => ("markup", percent),
         };
         let change = Exact::parse(digits).map_err(flaw)?;
-        let share = change.shifted(-2).ok_or(super::exact::Flaw::TooPrecise).map_err(flaw)?;
+        let share = change.shifted(-2).ok_or(Flaw::TooPrecise).map_err(flaw)?;
         let factor = match kind {
-            "markup" => Exact::ONE.checked_add(share).ok_or(super::exact::Flaw::TooPrecise).map_err(flaw)?,
-            _ => Exact::ONE.checked_sub(share).ok_or(super::exact::Flaw::Negative).map_err(flaw)?,
+            "markup" => Exact::ONE.checked_add(share).ok_or(Flaw::TooPrecise).map_err(flaw)?,
+            _ => Exact::ONE.checked_sub(share).ok_or(Flaw::Negative).map_err(flaw)?,
         };
-        self.adjusted(Adjustment { name: format!("{kind} {change} %"), factor })
+        self.adjusted(AdjustmentKind::Markup, format!("{kind} {change} %"), factor)
     }
 
-    /// This tariff with one of its [uplifts](Tariff::uplifts) applied to the whole cost.
+    /// This tariff with one of its [uplifts](Tariff::uplifts) applied to the cost of all tokens.
     ///
     /// # Errors
     /// [`PriceError::UnknownUplift`] if it has none of this name.
     pub fn with_uplift(&self, name: &str) -> Result<Self, PriceError> {
         let unknown = || PriceError::UnknownUplift { model: clip(self.model()), uplift: clip(name) };
         let factor = self.content.uplifts.get(name).copied().ok_or_else(unknown)?;
-        self.adjusted(Adjustment { name: format!("uplift {name}"), factor })
+        self.adjusted(AdjustmentKind::Uplift, format!("uplift {name}"), factor)
     }
 
     /// This tariff in another currency: one unit of the present one is `rate` units of `currency`, for example the code
@@ -232,7 +254,7 @@ impl Tariff {
         let flaw = |flaw| PriceError::flaw(flaw, self.model(), "conversion", rate);
         let factor = Exact::parse(rate).map_err(flaw)?;
         let name = format!("{} to {currency}", self.currency());
-        let converted = self.adjusted(Adjustment { name, factor })?;
+        let converted = self.adjusted(AdjustmentKind::Conversion, name, factor)?;
         converted.changed(|content| currency.clone_into(&mut content.currency))
     }
 
@@ -259,7 +281,8 @@ impl Tariff {
         Err(PriceError::WrongCurrency { model: clip(self.model()), currency: self.currency().to_owned(), asset })
     }
 
-    fn adjusted(&self, adjustment: Adjustment) -> Result<Self, PriceError> {
+    fn adjusted(&self, kind: AdjustmentKind, name: String, factor: Exact) -> Result<Self, PriceError> {
+        let adjustment = Adjustment { kind, name, factor };
         self.changed(|content| content.adjustments = content.adjustments.iter().cloned().chain([adjustment]).collect())
     }
 
@@ -311,8 +334,14 @@ impl Content {
         if self.version != Self::VERSION {
             return Err(format!("unknown version {}", self.version));
         }
-        if self.model.is_empty() || Asset::new(&self.currency, 0).is_err() {
-            return Err(format!("no model or no currency: {}", clip(&self.currency)));
+        if self.model.is_empty() || self.model.len() > NAME_BYTES_MAX || self.model.contains(char::is_control) {
+            return Err("model name is empty, longer than 256 bytes or has control characters".to_owned());
+        }
+        if Asset::new(&self.currency, 0).is_err() {
+            return Err(format!("no currency: {}", clip(&self.currency)));
+        }
+        if self.adjustments.len() > ADJUSTMENTS_MAX {
+            return Err(format!("more than {ADJUSTMENTS_MAX} adjustments"));
         }
         if !self.tiers.contains_key(&self.tier) || !self.tiers.contains_key(&ServiceTier::Standard) {
             return Err(format!("no rates for tier {}", self.tier));
@@ -327,8 +356,8 @@ impl Content {
         let rates = self.tiers.values().flatten().flat_map(|band| band.rates.0).flatten();
         let rate_scale = rates.chain([self.request]).map(Exact::scale).max().unwrap_or(0);
         let factors = self.adjustments.iter().map(|adjustment| adjustment.factor.scale());
-        if factors.fold(rate_scale, u32::saturating_add) > SCALE_MAX {
-            return Err(format!("rates and factors have more than {SCALE_MAX} decimals together"));
+        if factors.fold(rate_scale, u32::saturating_add) > DECIMALS_MAX {
+            return Err(format!("rates and factors have more than {DECIMALS_MAX} decimals together"));
         }
         Ok(())
     }
@@ -353,7 +382,9 @@ impl Rates {
                 TokenClass::CacheRead | TokenClass::CacheWrite5m => self.get(TokenClass::Input),
                 TokenClass::CacheWrite1h => self.get(TokenClass::CacheWrite5m),
                 TokenClass::AudioInput | TokenClass::ImageInput => self.get(TokenClass::Input),
-                TokenClass::Reasoning | TokenClass::AudioOutput | TokenClass::ImageOutput => self.get(TokenClass::Output),
+                TokenClass::Reasoning | TokenClass::AudioOutput | TokenClass::ImageOutput => {
+                    self.get(TokenClass::Output)
+                }
             };
             self.set(class, self.get(class).or(fallback));
         }
@@ -377,58 +408,10 @@ impl<'de> Deserialize<'de> for Rates {
     }
 }
 
-impl TariffHash {
-    /// The hash with these bytes, as a store kept them.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its 16 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    fn of(canonical: &[u8]) -> Self {
-        Self(first_16(Sha256::digest(canonical).as_slice()))
-    }
-}
-
-impl fmt::Display for TariffHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for TariffHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TariffHash({self})")
-    }
-}
-
-impl FromStr for TariffHash {
-    type Err = PriceError;
-
-    /// Reads 32 lower-case hexadecimal digits.
-    fn from_str(text: &str) -> Result<Self, PriceError> {
-        let malformed = || PriceError::MalformedTariff(format!("not a hash: {}", clip(text)));
-        let number = u128::from_str_radix(text, 16).map_err(|_| malformed())?;
-        let hash = Self(number.to_be_bytes());
-        // Only what Display prints: no sign, capitals or other length.
-        if hash.to_string() == text { Ok(hash) } else { Err(malformed()) }
-    }
-}
-
 impl ServiceTier {
     /// Every tier, the standard one first.
-    pub const ALL: [Self; 7] = [
-        Self::Standard,
-        Self::Batch,
-        Self::Flex,
-        Self::Balanced,
-        Self::Priority,
-        Self::Ultrafast,
-        Self::Decisions,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Standard, Self::Batch, Self::Flex, Self::Balanced, Self::Priority, Self::Ultrafast, Self::Decisions];
 
     /// The name used in explanations, exports and metrics.
     pub fn name(self) -> &'static str {
@@ -465,9 +448,4 @@ impl FromStr for ServiceTier {
                 .ok_or_else(|| PriceError::UnknownTier(clip(name))),
         }
     }
-}
-
-/// The first 16 bytes of a digest.
-pub(super) fn first_16(digest: &[u8]) -> [u8; 16] {
-    digest.first_chunk().copied().unwrap_or_default()
 }

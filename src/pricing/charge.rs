@@ -1,0 +1,312 @@
+//! A charge: what usage costs at a tariff, line by line.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::exact::Exact;
+use super::tariff::{Adjustment, AdjustmentKind, ServiceTier, Tariff};
+use super::{PriceError, clip};
+use crate::model::{Amount, Asset, SignedAmount, TariffHash};
+use crate::tokens::{TokenClass, Usage};
+
+/// What usage costs at a tariff: an exact sum of exact products, rounded up once, and all that explains it.
+///
+/// [`Charge::evidence`] is kept in the journal beside the amount; [`Charge::from_evidence`] reads it again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Charge {
+    bill: Bill,
+    asset: Asset,
+    exact: Exact,
+    cost: Exact,
+    amount: Amount,
+}
+
+/// One product of a charge: a count at a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line {
+    /// What is counted.
+    pub item: Item,
+    /// How many there are.
+    pub count: u64,
+    /// What one costs.
+    pub rate: Exact,
+    /// What all cost, before adjustments.
+    pub product: Exact,
+}
+
+/// What a line of a charge counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Item {
+    /// Units of a class.
+    Class(TokenClass),
+    /// The request itself.
+    Request,
+}
+
+/// What a charge is made of; everything else follows from it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Bill {
+    pub(super) model: Arc<str>,
+    pub(super) tariff: TariffHash,
+    pub(super) tier: ServiceTier,
+    pub(super) lines: Vec<Line>,
+    pub(super) adjustments: Arc<[Adjustment]>,
+    pub(super) unpriced: Arc<BTreeSet<String>>,
+}
+
+/// The form of the evidence.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Evidence {
+    v: u8,
+    model: Arc<str>,
+    tariff: String,
+    tier: ServiceTier,
+    asset: String,
+    /// Name, count, rate.
+    lines: Vec<(String, u64, Exact)>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    adjustments: Arc<[Adjustment]>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    unpriced: Arc<BTreeSet<String>>,
+    exact: String,
+}
+
+impl Tariff {
+    /// What `usage` costs, in units of `asset`: the branch is chosen by all its input, every class is priced at its own
+    /// rate, fees and adjustments follow, and the exact sum is rounded up once. Classes that are unknown are not
+    /// charged; whether that is right, the certainty of a [`UsageReport`](crate::tokens::UsageReport) says.
+    ///
+    /// # Errors
+    /// [`PriceError::WrongCurrency`] if the asset is another currency; [`PriceError::NoRate`] if a class was used that
+    /// has no price; [`PriceError::OutOfRange`] if the sum does not fit an amount.
+    pub fn charge(&self, usage: &Usage, asset: Asset) -> Result<Charge, PriceError> {
+        let lines = usage.iter().filter(|(_, count)| *count > 0);
+        let lines = lines.map(|(class, count)| self.line(class, count, usage.total_input()));
+        self.sum(lines.collect::<Result<_, _>>()?, asset)
+    }
+
+    /// One class of a request with so many prompt tokens.
+    pub(super) fn line(&self, class: TokenClass, count: u64, prompt_tokens: u64) -> Result<Line, PriceError> {
+        let no_rate = || PriceError::NoRate { model: clip(self.model()), class };
+        let rate = self.rate(class, prompt_tokens).ok_or_else(no_rate)?;
+        Line::new(Item::Class(class), count, rate).ok_or_else(|| PriceError::OutOfRange { model: clip(self.model()) })
+    }
+
+    /// The sum of lines with fees and adjustments, rounded up.
+    pub(super) fn sum(&self, mut lines: Vec<Line>, asset: Asset) -> Result<Charge, PriceError> {
+        self.check_currency(asset)?;
+        let content = self.content();
+        let fee = Some(self.request_fee()).filter(|fee| !fee.is_zero());
+        lines.extend(fee.and_then(|fee| Line::new(Item::Request, 1, fee)));
+        let bill = Bill {
+            model: Arc::clone(&content.model),
+            tariff: self.hash(),
+            tier: self.tier(),
+            lines,
+            adjustments: Arc::clone(&content.adjustments),
+            unpriced: Arc::clone(&content.unpriced),
+        };
+        bill.charge(asset).ok_or_else(|| PriceError::OutOfRange { model: clip(self.model()) })
+    }
+}
+
+impl Charge {
+    /// What is charged.
+    pub fn amount(&self) -> Amount {
+        self.amount
+    }
+
+    /// The same before it was rounded up.
+    pub fn exact(&self) -> Exact {
+        self.exact
+    }
+
+    /// What the provider takes, not rounded: everything but markups and discounts.
+    pub fn cost(&self) -> Exact {
+        self.cost
+    }
+
+    /// What is charged above the provider's cost, which counts as rounded up; below zero, if a discount gives it away.
+    pub fn margin(&self) -> SignedAmount {
+        self.above(self.cost, self.asset).unwrap_or_default()
+    }
+
+    /// What is charged above another charge for the same usage, such as that at the provider's own tariff; `None` if
+    /// that is in another asset.
+    pub fn margin_over(&self, provider: &Self) -> Option<SignedAmount> {
+        self.above(provider.exact, provider.asset)
+    }
+
+    /// The asset it is charged in.
+    pub fn asset(&self) -> Asset {
+        self.asset
+    }
+
+    /// The model the prices are of.
+    pub fn model(&self) -> &str {
+        &self.bill.model
+    }
+
+    /// The tariff.
+    pub fn tariff(&self) -> TariffHash {
+        self.bill.tariff
+    }
+
+    /// The service tier that was charged.
+    pub fn tier(&self) -> ServiceTier {
+        self.bill.tier
+    }
+
+    /// What was counted, at which rates; input first, fees last.
+    pub fn lines(&self) -> &[Line] {
+        &self.bill.lines
+    }
+
+    /// The factors that were applied to the sum of the lines.
+    pub fn adjustments(&self) -> &[Adjustment] {
+        &self.bill.adjustments
+    }
+
+    /// What the price list also has prices for, and this charge does not contain.
+    pub fn unpriced(&self) -> impl Iterator<Item = &str> + '_ {
+        self.bill.unpriced.iter().map(String::as_str)
+    }
+
+    /// Bytes that [`Charge::from_evidence`] reads again: compact JSON, at most
+    /// [4096](crate::model::Measured::EVIDENCE_BYTES_MAX) of them. The list of what is unpriced is cut where it would not fit.
+    pub fn evidence(&self) -> Vec<u8> {
+        const UNPRICED_BYTES_MAX: usize = 600;
+        let mut left = UNPRICED_BYTES_MAX;
+        let short = self.bill.unpriced.iter().filter(|name| match left.checked_sub(name.len().saturating_add(3)) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        });
+        let unpriced = short.cloned().collect();
+        let evidence = Evidence {
+            v: 1,
+            model: Arc::clone(&self.bill.model),
+            tariff: self.bill.tariff.to_string(),
+            tier: self.bill.tier,
+            asset: self.asset.to_string(),
+            lines: self.bill.lines.iter().map(|line| (line.item.to_string(), line.count, line.rate)).collect(),
+            adjustments: Arc::clone(&self.bill.adjustments),
+            unpriced: Arc::new(unpriced),
+            exact: self.exact.to_string(),
+        };
+        // Strings and numbers: there is nothing here that JSON could refuse.
+        serde_json::to_vec(&evidence).unwrap_or_default()
+    }
+
+    /// The charge that wrote this evidence, computed anew from its counts and rates.
+    ///
+    /// # Errors
+    /// [`PriceError::MalformedEvidence`], also when the sum is not the one that was written.
+    pub fn from_evidence(bytes: &[u8]) -> Result<Self, PriceError> {
+        let malformed = |reason: &str| PriceError::MalformedEvidence(clip(reason));
+        let evidence: Evidence = serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))?;
+        if evidence.v != 1 {
+            return Err(malformed(&format!("unknown version {}", evidence.v)));
+        }
+        let asset: Asset = evidence.asset.parse().map_err(|_| malformed(&evidence.asset))?;
+        let line = |(name, count, rate): &(String, u64, Exact)| Line::new(Item::named(name)?, *count, *rate);
+        let lines = evidence.lines.iter().map(line).collect::<Option<Vec<_>>>();
+        let bill = Bill {
+            model: evidence.model,
+            tariff: read_hash(&evidence.tariff).ok_or_else(|| malformed(&evidence.tariff))?,
+            tier: evidence.tier,
+            lines: lines.ok_or_else(|| malformed("a line"))?,
+            adjustments: evidence.adjustments,
+            unpriced: evidence.unpriced,
+        };
+        let charge = bill.charge(asset).ok_or_else(|| malformed("out of range"))?;
+        if charge.exact.to_string() != evidence.exact {
+            return Err(malformed(&format!("sum is {}, not {}", charge.exact, evidence.exact)));
+        }
+        Ok(charge)
+    }
+
+    fn above(&self, cost: Exact, asset: Asset) -> Option<SignedAmount> {
+        let cost = rounded_up(cost, asset).filter(|_| asset == self.asset)?;
+        self.amount.signed().checked_add(cost.negated()).ok()
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Charge({} {} of {})", self.asset.format(self.amount), self.asset, self.bill.model)
+    }
+}
+
+impl Line {
+    pub(super) fn new(item: Item, count: u64, rate: Exact) -> Option<Self> {
+        Some(Self { item, count, rate, product: rate.checked_times(count)? })
+    }
+}
+
+impl Item {
+    /// The name used in explanations and evidence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Class(class) => class.name(),
+            Self::Request => "request",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let class = TokenClass::ALL.into_iter().find(|class| class.name() == name).map(Self::Class);
+        class.or_else(|| (name == Self::Request.name()).then_some(Self::Request))
+    }
+
+    /// Whether the provider's uplifts apply to it.
+    fn is_uplifted(self) -> bool {
+        match self {
+            Self::Class(_) => true,
+            Self::Request => false,
+        }
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Bill {
+    /// Sums and rounds; `None` if a number does not fit.
+    fn charge(self, asset: Asset) -> Option<Charge> {
+        let sum = |uplifted: bool| {
+            let lines = self.lines.iter().filter(|line| line.item.is_uplifted() == uplifted);
+            lines.map(|line| line.product).try_fold(Exact::ZERO, Exact::checked_add)
+        };
+        let factor = |kind| {
+            let factors = self.adjustments.iter().filter(move |adjustment| adjustment.kind == kind);
+            factors.map(|adjustment| adjustment.factor).try_fold(Exact::ONE, Exact::checked_mul)
+        };
+        let tokens = sum(true)?.checked_mul(factor(AdjustmentKind::Uplift)?)?;
+        let cost = tokens.checked_add(sum(false)?)?.checked_mul(factor(AdjustmentKind::Conversion)?)?;
+        let exact = cost.checked_mul(factor(AdjustmentKind::Markup)?)?;
+        let amount = rounded_up(exact, asset)?;
+        Some(Charge { bill: self, asset, exact, cost, amount })
+    }
+}
+
+/// The smallest amount of the asset that is not below `exact`.
+fn rounded_up(exact: Exact, asset: Asset) -> Option<Amount> {
+    let units = exact.ceil_units(u32::from(asset.scale()))?;
+    Amount::new(i64::try_from(units).ok()?).ok()
+}
+
+fn read_hash(text: &str) -> Option<TariffHash> {
+    let hash = TariffHash(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
+    // Only what is printed: no sign, capitals or other length.
+    (hash.to_string() == text).then_some(hash)
+}

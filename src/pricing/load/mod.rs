@@ -1,0 +1,4 @@
+//! Price lists of others, read into a book.
+
+mod json;
+mod litellm;
