@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use account::AccountHandle;
+pub use account::{AccountHandle, ToHoldId};
 pub use builder::LedgerBuilder;
 pub use calls::{CostCall, MoneyCall, Receipt};
 pub use open_hold::OpenHold;
@@ -173,7 +173,7 @@ impl Ledger {
     }
 
     /// The tariff a hold was made with.
-    async fn tariff(&self, hash: TariffHash) -> Result<Option<Arc<Tariff>>> {
+    pub(crate) async fn tariff(&self, hash: TariffHash) -> Result<Option<Arc<Tariff>>> {
         if let Some(known) = self.known_tariff(hash) {
             return Ok(Some(known));
         }

@@ -3,6 +3,7 @@
 
 mod bill;
 mod cut;
+mod late;
 mod meter;
 pub mod observe;
 mod settlement;

@@ -167,7 +167,7 @@ fn refused(error: &Error, account: &crate::ledger::AccountHandle, hold: &crate::
     tracing::error!(account = %account.id(), %hold, %error, "settlement of a stream failed");
 }
 
-fn measured(charge: &Charge, report: &UsageReport) -> Measured {
+pub(super) fn measured(charge: &Charge, report: &UsageReport) -> Measured {
     Measured::new(charge.amount(), report.usage.total()).with_evidence(charge.evidence())
 }
 
