@@ -1,0 +1,188 @@
+//! Callers that reserve and settle as fast as they are answered.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a pair sets aside, and what it costs in the end: minor units.
+pub(crate) const HELD: i64 = 40_000_000;
+pub(crate) const COST: i64 = 12_500_000;
+
+/// Something that bills.
+pub(crate) trait Subject: Send + Sync + 'static {
+    /// What is reserved and not settled yet.
+    type Hold: Send;
+
+    /// How many accounts it has.
+    fn accounts(&self) -> usize;
+
+    /// Sets [`HELD`] aside for a request.
+    fn reserve(&self, account: usize, request: String) -> impl Future<Output = Result<Self::Hold, Failure>> + Send;
+
+    /// Settles it at [`COST`].
+    fn settle(&self, hold: Self::Hold) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// How requests are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// As UUIDs of version 7: time first.
+    Ordered,
+    /// As UUIDs of version 4.
+    Random,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Run {
+    span: Duration,
+    busy: Duration,
+    /// How long they took, in µs.
+    reserves: Histogram<u64>,
+    settlements: Histogram<u64>,
+}
+
+impl Run {
+    /// Pairs per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.pairs() / self.span.as_secs_f64()
+    }
+
+    /// CPU time of this process per pair, in µs: callers, engine and SQLite.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.busy.as_secs_f64() * 1e6 / self.pairs()
+    }
+
+    /// Of reserves and settlements, in µs.
+    pub(crate) fn p50(&self) -> f64 {
+        self.both(0.5)
+    }
+
+    pub(crate) fn p99(&self) -> f64 {
+        self.both(0.99)
+    }
+
+    pub(crate) fn reserve_p50(&self) -> f64 {
+        self.reserves.value_at_quantile(0.5) as f64
+    }
+
+    /// Halves are counted one by one: of slow pairs a short run sees the beginnings only.
+    fn pairs(&self) -> f64 {
+        (self.reserves.len() + self.settlements.len()) as f64 / 2.0
+    }
+
+    fn both(&self, quantile: f64) -> f64 {
+        let mut both = self.reserves.clone();
+        match both.add(&self.settlements) {
+            Ok(()) => both.value_at_quantile(quantile) as f64,
+            Err(_) => f64::NAN,
+        }
+    }
+}
+
+/// Drives `subject` with so many callers for `span`, after a quarter of it to warm up.
+pub(crate) async fn drive<S: Subject>(
+    subject: &Arc<S>,
+    callers: usize,
+    span: Duration,
+    ids: Ids,
+) -> Result<Run, Failure> {
+    let from = Instant::now() + span / 4;
+    let until = from + span;
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        tasks.spawn(call(Arc::clone(subject), from..until, ids));
+    }
+    tokio::time::sleep_until(from.into()).await;
+    let busy = cpu_time();
+    tokio::time::sleep_until(until.into()).await;
+    let busy = cpu_time().saturating_sub(busy);
+
+    let (mut reserves, mut settlements) = (Histogram::new(3)?, Histogram::new(3)?);
+    while let Some(took) = tasks.join_next().await {
+        for (reserve, settle) in took?? {
+            for (histogram, took) in [(&mut reserves, reserve), (&mut settlements, settle)] {
+                if let Some(took) = took {
+                    histogram.record(u64::try_from(Duration::as_micros(&took))?)?;
+                }
+            }
+        }
+    }
+    Ok(Run { span, busy, reserves, settlements })
+}
+
+/// How long the halves of a pair took; none for one that ended outside of the measured span.
+type Took = (Option<Duration>, Option<Duration>);
+
+/// One caller.
+async fn call<S: Subject>(subject: Arc<S>, measured: Range<Instant>, ids: Ids) -> Result<Vec<Took>, Failure> {
+    let mut took = Vec::new();
+    let mut now = Instant::now();
+    while now < measured.end {
+        let (account, request) = next(&*subject, ids)?;
+        let hold = subject.reserve(account, request).await?;
+        let reserved = Instant::now();
+        subject.settle(hold).await?;
+        let settled = Instant::now();
+        let inside = |end: Instant, took: Duration| measured.contains(&end).then_some(took);
+        took.push((inside(reserved, reserved - now), inside(settled, settled - reserved)));
+        now = settled;
+    }
+    Ok(took)
+}
+
+/// Has 1,024 callers make so many pairs.
+pub(crate) async fn fill<S: Subject>(subject: &Arc<S>, pairs: u64, ids: Ids) -> Result<(), Failure> {
+    let left = Arc::new(AtomicU64::new(pairs));
+    let mut tasks = JoinSet::new();
+    for _ in 0..1_024 {
+        let (subject, left) = (Arc::clone(subject), Arc::clone(&left));
+        tasks.spawn(async move {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                let (account, request) = next(&*subject, ids)?;
+                let hold = subject.reserve(account, request).await?;
+                subject.settle(hold).await?;
+            }
+            Ok::<_, Failure>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// The next request: which account it is of, and its name of 32 hexadecimal digits.
+fn next(subject: &impl Subject, ids: Ids) -> Result<(usize, String), Failure> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let account = usize::try_from(mixed(number) % subject.accounts() as u64)?;
+    let request = match ids {
+        Ids::Ordered => format!("{number:016x}{:016x}", mixed(!number)),
+        Ids::Random => format!("{:016x}{:016x}", mixed(!number), mixed(number ^ 0x5555)),
+    };
+    Ok((account, request))
+}
+
+/// SplitMix64: the same numbers in every run, and no pattern in them.
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// CPU time this process has used, where the system says so (Linux); counted in steps of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}

@@ -1,0 +1,231 @@
+//! How fast the ledger bills: pairs of a reserve and a settlement, on disk, beside what the same SQLite can do.
+//!
+//! ```sh
+//! cargo bench --bench ledger                  # about three minutes
+//! cargo bench --bench ledger -- --quick       # twenty seconds, for a first look
+//! cargo bench --bench ledger -- --growth      # 100,000 pairs stored against 3,000,000; several minutes
+//! ```
+//!
+//! The callers run in the same process and are closed loops: at 1,024 of them latencies are those of saturation. What
+//! is compared is measured in turns, round after round, and a ratio is the median of the rounds' ratios.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod load;
+mod rival;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use futures_util::future::try_join_all;
+use prepaid::{AccountHandle, Amount, Ledger, OpenHold};
+
+use self::common::{Figure, Goal, median};
+use self::load::{COST, Failure, HELD, Ids, Run, Subject, drive, fill};
+use self::rival::OneByOne;
+
+/// Reserve and settle as fast as it goes.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where the databases are made: a folder on the disk to be measured.
+    #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
+    dir: PathBuf,
+    /// How often everything is measured, in turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long each run is measured, in milliseconds.
+    #[arg(long, default_value_t = 2_000)]
+    span_ms: u64,
+    /// Short runs, for a first look.
+    #[arg(long)]
+    quick: bool,
+    /// Measures what a long past costs, instead.
+    #[arg(long)]
+    growth: bool,
+    /// Pairs that are a long past.
+    #[arg(long, default_value_t = 3_000_000)]
+    past: u64,
+    /// One JSON object per line instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const MANY: usize = 10_000;
+const CROWD: usize = 1_024;
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let folder = tempfile::Builder::new().prefix("bench-ledger-").tempdir_in(&arguments.dir)?;
+    let span = Duration::from_millis(if arguments.quick { 250 } else { arguments.span_ms });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let figures = runtime.block_on(async {
+        if arguments.growth {
+            growth(folder.path(), &arguments, span).await
+        } else {
+            throughput(folder.path(), arguments.rounds, span).await
+        }
+    })?;
+    common::print(&figures, arguments.json);
+    Ok(())
+}
+
+/// A ledger with funded accounts.
+struct Stand {
+    ledger: Ledger,
+    accounts: Vec<AccountHandle>,
+}
+
+impl Stand {
+    async fn open(url: &str, accounts: usize) -> Result<Arc<Self>, Failure> {
+        let ledger = Ledger::builder().open(url).await?;
+        let plenty = Amount::new(1_000_000_000_000_000)?;
+        let accounts: Vec<_> =
+            (0..accounts).map(|number| ledger.account(format!("customer-{number}"))).collect::<Result<_, _>>()?;
+        try_join_all(accounts.iter().map(AccountHandle::open)).await?;
+        try_join_all(accounts.iter().map(|account| account.deposit("first", plenty).into_future())).await?;
+        Ok(Arc::new(Self { ledger, accounts }))
+    }
+
+    async fn close(self: Arc<Self>) -> Result<(), Failure> {
+        Ok(self.ledger.close(Duration::from_secs(5)).await?)
+    }
+}
+
+impl Subject for Stand {
+    type Hold = OpenHold;
+
+    fn accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
+    async fn reserve(&self, account: usize, request: String) -> Result<OpenHold, Failure> {
+        let account = self.accounts.get(account).ok_or("no such account")?;
+        Ok(account.reserve(request, Amount::new(HELD)?).await?.created()?)
+    }
+
+    async fn settle(&self, hold: OpenHold) -> Result<(), Failure> {
+        hold.settle(Amount::new(COST)?).await?;
+        Ok(())
+    }
+}
+
+/// One round's runs with so many callers on so many accounts.
+struct Scene {
+    accounts: usize,
+    callers: usize,
+    ours: Vec<Run>,
+    theirs: Vec<Run>,
+    /// What SQLite itself does: a bare commit in µs beside one caller, raw inserts a second beside a crowd.
+    bare: Vec<f64>,
+}
+
+async fn throughput(folder: &Path, rounds: usize, span: Duration) -> Result<Vec<Figure>, Failure> {
+    let mut scenes: Vec<_> = [1, MANY]
+        .into_iter()
+        .flat_map(|accounts| [1, 64, CROWD].map(|callers| (accounts, callers)))
+        .map(|(accounts, callers)| Scene { accounts, callers, ours: Vec::new(), theirs: Vec::new(), bare: Vec::new() })
+        .collect();
+    for _ in 0..rounds {
+        for scene in &mut scenes {
+            let path = folder.join("ledger.db");
+            let url = format!("sqlite:{}", path.display());
+            let stand = Stand::open(&url, scene.accounts).await?;
+            if scene.callers == 1 {
+                scene.bare.push(rival::bare_commit(folder, span / 2)?);
+            }
+            scene.ours.push(drive(&stand, scene.callers, span, Ids::Ordered).await?);
+            stand.close().await?;
+            if scene.callers == CROWD {
+                scene.bare.push(rival::raw_inserts(folder, &path, span / 2)?);
+            }
+            let by_hand = Arc::new(OneByOne::open(&path, scene.accounts)?);
+            scene.theirs.push(drive(&by_hand, scene.callers, span, Ids::Ordered).await?);
+            drop(by_hand);
+            rival::remove(&path);
+        }
+    }
+    Ok(scenes.iter().flat_map(report).collect())
+}
+
+fn report(Scene { accounts, callers, ours, theirs, bare }: &Scene) -> Vec<Figure> {
+    let name = |what: &str| format!("{accounts} accounts, {callers} callers: {what}");
+    let wanted = |goal| (*accounts == MANY && *callers == CROWD).then_some(goal);
+    let middle = |of: fn(&Run) -> f64| median(ours.iter().map(of));
+    let over = |of: fn(&Run) -> f64| median(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)));
+    let one_by_one = "one transaction per command";
+    let mut figures = vec![
+        Figure::new(name("reserve and settle"), middle(Run::rate), "pairs/s").against(
+            one_by_one,
+            over(Run::rate),
+            wanted(Goal::AtLeast(40.0)),
+        ),
+        Figure::new(name("CPU"), middle(Run::cpu), "µs/pair").against(one_by_one, over(Run::cpu), None),
+        Figure::new(name("p50"), middle(Run::p50), "µs"),
+        Figure::new(name("p99"), middle(Run::p99), "µs").against(
+            "its p50",
+            median(ours.iter().map(|run| run.p99() / run.p50())),
+            wanted(Goal::AtMost(3.0)),
+        ),
+    ];
+    if *callers == CROWD {
+        let rows = median(bare.iter().zip(ours).map(|(inserts, run)| inserts / run.rate()));
+        figures.push(Figure::new(name("raw inserts"), median(bare.iter().copied()), "rows/s"));
+        figures.push(Figure::new(name("a pair"), middle(|run| 1e6 / run.rate()), "µs").against(
+            "a raw insert",
+            rows,
+            wanted(Goal::AtMost(12.0)),
+        ));
+    }
+    if *callers == 1 {
+        let commits = median(ours.iter().zip(bare).map(|(run, commit)| run.reserve_p50() / commit));
+        figures.push(Figure::new(name("bare commit, p50"), median(bare.iter().copied()), "µs"));
+        figures.push(Figure::new(name("reserve, p50"), middle(Run::reserve_p50), "µs").against(
+            "a bare commit",
+            commits,
+            Some(Goal::AtMost(1.5)),
+        ));
+    }
+    figures
+}
+
+/// Pairs per second with a long past against a short one, with ids in order of time and without order.
+async fn growth(folder: &Path, arguments: &Arguments, span: Duration) -> Result<Vec<Figure>, Failure> {
+    const SHORT: u64 = 100_000;
+    let mut figures = Vec::new();
+    for (ids, called, goal) in [(Ids::Ordered, "ordered ids", 0.85), (Ids::Random, "random ids", 0.7)] {
+        let long_path = folder.join("long.db");
+        let long = Stand::open(&format!("sqlite:{}", long_path.display()), MANY).await?;
+        fill(&long, arguments.past, ids).await?;
+        let (mut short_runs, mut long_runs) = (Vec::new(), Vec::new());
+        for _ in 0..arguments.rounds {
+            let short_path = folder.join("short.db");
+            let short = Stand::open(&format!("sqlite:{}", short_path.display()), MANY).await?;
+            fill(&short, SHORT, ids).await?;
+            short_runs.push(drive(&short, CROWD, span, ids).await?);
+            long_runs.push(drive(&long, CROWD, span, ids).await?);
+            short.close().await?;
+            rival::remove(&short_path);
+        }
+        long.close().await?;
+        let bytes = std::fs::metadata(&long_path)?.len();
+        rival::remove(&long_path);
+        let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
+        let ratio = median(long_runs.iter().zip(&short_runs).map(|(long, short)| long.rate() / short.rate()));
+        let short_name = format!("{called}, {SHORT} pairs stored");
+        figures.push(Figure::new(short_name.clone(), rate(&short_runs), "pairs/s"));
+        figures.push(
+            Figure::new(format!("{called}, {} pairs stored", arguments.past), rate(&long_runs), "pairs/s").against(
+                short_name,
+                ratio,
+                Some(Goal::AtLeast(goal)),
+            ),
+        );
+        figures.push(Figure::new(format!("{called}, file per pair"), bytes as f64 / arguments.past as f64, "bytes"));
+    }
+    Ok(figures)
+}
