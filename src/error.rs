@@ -54,6 +54,9 @@ pub enum ErrorKind {
     /// restart. Nothing is left to do: it is no receipt, but the work is not lost. See
     /// [`LedgerBuilder::spool`](crate::LedgerBuilder::spool).
     Spooled,
+    /// A cursor of the feed does not fit the database any more: it was restored since. Compare what was consumed with the
+    /// journal, then go on with a cursor of the present epoch.
+    StaleCursor,
     /// The ledger was closed.
     Closed,
     /// Another process owns the database: close it there.
@@ -132,6 +135,7 @@ impl Error {
             ErrorKind::Refused
             | ErrorKind::InvalidInput
             | ErrorKind::Spooled
+            | ErrorKind::StaleCursor
             | ErrorKind::Closed
             | ErrorKind::AlreadyOwned
             | ErrorKind::Unsuitable

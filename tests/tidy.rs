@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["store", "kernel", "model", "error", "telemetry", "random"]),
     ("journal", &["engine", "store", "kernel", "model", "error"]),
     ("ledger", &["engine", "store", "kernel", "model", "pricing", "journal", "error", "telemetry", "clock", "random"]),
-    ("metering", &["ledger", "engine", "pricing", "tokens", "model", "error", "telemetry"]),
+    ("metering", &["ledger", "engine", "kernel", "pricing", "tokens", "model", "error", "telemetry"]),
 ];
 
 /// Rooms that know nothing of the world outside.

@@ -23,9 +23,9 @@ use tokio::sync::Semaphore;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Audit, audit};
+use crate::journal::{Audit, Cursor, FeedPage, audit, feed};
 use crate::kernel::{Command, Reply};
-use crate::model::{Account, AccountId, Asset, Entry, InvalidId, LedgerId, Limits, Policy, TariffHash};
+use crate::model::{Account, AccountId, Asset, InvalidId, LedgerId, Limits, Policy, TariffHash};
 use crate::pricing::Tariff;
 
 /// A prepaid ledger: cheap to clone, safe to share between tasks.
@@ -115,13 +115,26 @@ impl Ledger {
         Ok(self.engine().store().accounts(bucket, after, limit).await?)
     }
 
-    /// Entries of all accounts of a bucket in commit order: at most `limit` of those after position `after`. Positions
-    /// are dense: nothing is ever skipped.
+    /// Entries of all accounts after `cursor`, at most `limit`: each once, those of an account in order, those of a
+    /// bucket in commit order. An entry is in the feed from the moment its commit was answered; nothing is ever skipped,
+    /// since positions are dense. Start with `Cursor::default()`, consume a page, keep its cursor together with what came
+    /// of it, ask for the next.
     ///
     /// # Errors
-    /// `Unavailable`, `Corrupt`.
-    pub async fn feed(&self, bucket: u16, after: u64, limit: u32) -> Result<Vec<Entry>> {
-        Ok(self.engine().store().feed(bucket, after, limit).await?)
+    /// `StaleCursor` when the database was [restored](Ledger::restored) since the cursor was made; `Unavailable`,
+    /// `Corrupt`.
+    pub async fn feed(&self, cursor: &Cursor, limit: u32) -> Result<FeedPage> {
+        feed(self.engine().store(), cursor, limit).await
+    }
+
+    /// Notes that the database was restored to an earlier state, from a backup say: entries that consumers of the feed
+    /// have seen may be gone, and others will have their places. Every older cursor is refused from here on. Call it
+    /// once, before the ledger is used again. Answers the new epoch.
+    ///
+    /// # Errors
+    /// `Unavailable`, `OutcomeUnknown`.
+    pub async fn restored(&self) -> Result<u64> {
+        Ok(self.engine().store().raise_epoch().await?)
     }
 
     /// Looks at every hold that is due, once, and answers how many it closed. The sweeper does the same by itself.

@@ -28,6 +28,7 @@ struct Rows {
     holds: BTreeMap<i64, Arc<Hold>>,
     entries: Vec<Entry>,
     keys: HashMap<KeyHash, KeyTarget>,
+    epoch: u64,
     tariffs: HashMap<TariffHash, Arc<[u8]>>,
 }
 
@@ -141,6 +142,16 @@ impl Store for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    async fn epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.rows()?.epoch)
+    }
+
+    async fn raise_epoch(&self) -> Result<u64, StoreError> {
+        let mut rows = self.rows()?;
+        rows.epoch = rows.epoch.saturating_add(1);
+        Ok(rows.epoch)
     }
 
     async fn put_tariff(&self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {

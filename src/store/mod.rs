@@ -79,6 +79,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// by number, the keys in any order. Stops early when the visitor says so.
     async fn scan(&self, bucket: u16, visitor: Visitor) -> Result<(), StoreError>;
 
+    /// How often the database was [restored](Store::raise_epoch): 0 at first. Positions mean the same only within one
+    /// epoch.
+    async fn epoch(&self) -> Result<u64, StoreError>;
+
+    /// Notes, durably, that the database was restored to an earlier state. Answers the new epoch.
+    async fn raise_epoch(&self) -> Result<u64, StoreError>;
+
     /// Keeps a tariff, durably, under the hash of its content. Keeping it again changes nothing.
     async fn put_tariff(&self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError>;
 

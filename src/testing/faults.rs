@@ -324,6 +324,15 @@ impl Store for FaultyStore {
         self.inner.scan(bucket, visitor).await
     }
 
+    async fn epoch(&self) -> Result<u64, StoreError> {
+        self.read()?;
+        self.inner.epoch().await
+    }
+
+    async fn raise_epoch(&self) -> Result<u64, StoreError> {
+        self.inner.raise_epoch().await
+    }
+
     async fn put_tariff(&self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
         self.inner.put_tariff(hash, content).await
     }

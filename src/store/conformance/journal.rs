@@ -122,6 +122,20 @@ pub async fn feed_is_dense_in_commit_order(factory: &mut dyn StoreFactory) {
     scene.finish().await;
 }
 
+/// The epoch counts restores, and outlives the store.
+pub async fn epoch_is_raised_and_kept(factory: &mut dyn StoreFactory) {
+    let store = factory.make().await.expect("a store is made");
+    assert_eq!(store.epoch().await.expect("the epoch is read"), 0);
+    for raised in 1..=2 {
+        assert_eq!(store.raise_epoch().await.expect("the epoch is raised"), raised);
+        assert_eq!(store.epoch().await.expect("the epoch is read"), raised);
+    }
+    store.close().await.expect("the store is closed");
+    if let Some(store) = factory.reopen().await.expect("the store is opened again") {
+        assert_eq!(store.epoch().await.expect("the epoch is read"), 2);
+    }
+}
+
 /// A scan shows the counters, the entries by position, the accounts and the holds by number, and the keys.
 pub async fn scan_shows_every_row_in_order(factory: &mut dyn StoreFactory) {
     let mut scene = Scene::with(factory, 100).await;

@@ -72,6 +72,8 @@ pub async fn closed_store_says_so(factory: &mut dyn StoreFactory) {
         ("hold", kind(store.hold(&alice, key).await)),
         ("holds", kind(store.holds(&alice, 0, 1).await)),
         ("journal", kind(store.journal(&alice, 0, 1).await)),
+        ("epoch", kind(store.epoch().await)),
+        ("raise_epoch", kind(store.raise_epoch().await)),
         ("feed", kind(store.feed(0, 0, 1).await)),
         ("scan", kind(store.scan(0, Box::new(|_| true)).await)),
         ("put_tariff", kind(store.put_tariff(TariffHash::default(), b"").await)),

@@ -86,6 +86,7 @@ macro_rules! store_conformance {
             long_journal_is_read_from_every_entry
             entries_are_kept_byte_for_byte
             feed_is_dense_in_commit_order
+            epoch_is_raised_and_kept
             // Scans.
             scan_shows_every_row_in_order
             scan_stops_when_it_is_told

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use super::fault::{corrupt, of_commit, of_statement};
-use super::{SqliteOptions, open, rows, sql};
+use super::{SqliteOptions, open, query, rows, sql};
 use crate::clock::Clock;
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
@@ -51,10 +51,7 @@ impl Writer {
 
     /// Decides and writes a batch.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open::writer(&self.path, &self.options)?,
-        };
+        let connection = self.connect()?;
         match transact(&connection, &self.known, self.ledger, &*self.clock, batch) {
             Ok((changes, replies)) => {
                 self.known.learn(changes);
@@ -73,14 +70,27 @@ impl Writer {
     }
 
     pub(super) fn put_tariff(&mut self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open::writer(&self.path, &self.options)?,
-        };
-        let params = rusqlite::params![hash.as_bytes(), content];
-        connection.execute(sql::INSERT_TARIFF, params).map_err(of_statement)?;
+        self.execute(sql::INSERT_TARIFF, rusqlite::params![hash.as_bytes(), content])
+    }
+
+    pub(super) fn raise_epoch(&mut self) -> Result<u64, StoreError> {
+        let connection = self.connect()?;
+        let epoch = query::epoch(&connection)?.saturating_add(1);
+        self.connection = Some(connection);
+        self.execute(sql::UPSERT_META, rusqlite::params!["epoch", epoch.to_be_bytes()])?;
+        Ok(epoch)
+    }
+
+    /// Runs one statement in a transaction of its own. After an error the connection is not used again.
+    fn execute(&mut self, statement: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
+        let connection = self.connect()?;
+        connection.execute(statement, params).map_err(of_statement)?;
         self.connection = Some(connection);
         Ok(())
+    }
+
+    fn connect(&mut self) -> Result<Connection, StoreError> {
+        self.connection.take().map_or_else(|| open::writer(&self.path, &self.options), Ok)
     }
 
     /// Whom the thread tells as its last act.

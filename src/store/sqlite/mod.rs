@@ -184,6 +184,14 @@ impl Store for SqliteStore {
         self.read(move |connection| query::scan(connection, &mut visitor)).await
     }
 
+    async fn epoch(&self) -> Result<u64, StoreError> {
+        self.read(|connection| query::epoch(connection)).await
+    }
+
+    async fn raise_epoch(&self) -> Result<u64, StoreError> {
+        self.write(Writer::raise_epoch).await
+    }
+
     async fn put_tariff(&self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
         let content = content.to_vec();
         self.write(move |writer| writer.put_tariff(hash, &content)).await

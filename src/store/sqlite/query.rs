@@ -115,6 +115,13 @@ pub(super) fn feed(connection: &Connection, after: u64, limit: u32) -> Result<Ve
     collect(connection, sql::SELECT_FEED, rusqlite::params![after, limit], read)
 }
 
+pub(super) fn epoch(connection: &Connection) -> Result<u64, StoreError> {
+    let mut statement = prepare(connection, sql::SELECT_META)?;
+    let found: Option<Vec<u8>> = statement.query_row(["epoch"], |row| row.get(0)).optional().map_err(of_statement)?;
+    let damaged = || corrupt("epoch is damaged, restore a backup");
+    found.map_or(Ok(0), |bytes| bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged()))
+}
+
 pub(super) fn tariff(connection: &Connection, hash: TariffHash) -> Result<Option<Arc<[u8]>>, StoreError> {
     let mut statement = prepare(connection, sql::SELECT_TARIFF)?;
     let found: Option<Vec<u8>> =

@@ -184,5 +184,8 @@ pub(super) const INSERT_TARIFF: &str = "insert into tariffs (hash, content) valu
 
 /// A value of the ledger's own: primary key.
 pub(super) const SELECT_META: &str = "select value from meta where name = ?1";
+/// A value of the ledger's own, new or changed: primary key.
+pub(super) const UPSERT_META: &str =
+    "insert into meta (name, value) values (?1, ?2) on conflict (name) do update set value = excluded.value";
 /// A new value of the ledger's own.
 pub(super) const INSERT_META: &str = "insert into meta (name, value) values (?1, ?2)";
