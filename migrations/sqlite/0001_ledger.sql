@@ -52,6 +52,11 @@ create table accounts (
     available_promo integer not null check (available_promo between 0 and 576460752303423488),
     held_promo integer not null check (held_promo between 0 and 576460752303423488),
     revenue_promo integer not null check (revenue_promo between -576460752303423488 and 576460752303423488),
+    -- What of available is in lots, how many lots and budgets were ever made, and how many budgets are in force.
+    lots_free integer not null check (lots_free between 0 and 576460752303423488),
+    last_lot integer not null check (last_lot between 0 and 4294967295),
+    last_budget integer not null check (last_budget between 0 and 4294967295),
+    budgets integer not null check (budgets between 0 and last_budget),
     open_holds integer not null check (open_holds >= 0),
     lapsed_holds integer not null check (lapsed_holds >= 0),
     -- The end of its journal.
@@ -73,6 +78,8 @@ create table holds (
     state integer not null check (state between 0 and 4),
     -- What is pinned in it, in canonical bytes.
     pinned blob not null,
+    -- What it took of lots, in canonical bytes; null: the base lot has it all.
+    takes blob,
     held integer not null check (held between 0 and 576460752303423488),
     held_at_close integer not null check (held_at_close between 0 and 576460752303423488),
     reported integer not null check (reported between 0 and 576460752303423488),
@@ -97,6 +104,51 @@ create table holds (
 create index holds_due on holds (due) where due is not null;
 -- What an account that is short of money looks at, and what `holds` lists.
 create index holds_pending on holds (account_no, due) where due is not null;
+
+-- Parts of accounts' money with their own class, expiry and priority. The base lot is what the account row has besides.
+create table lots (
+    account_no integer not null,
+    lot_no integer not null check (lot_no between 1 and 4294967295),
+    class integer not null check (class between 0 and 1),
+    expiry integer,
+    priority integer not null check (priority between -2147483648 and 2147483647),
+    -- Names with a space between them; null: all models.
+    models text,
+    amount integer not null check (amount between 1 and 576460752303423488),
+    free integer not null check (free between 0 and 576460752303423488),
+    created_at integer not null,
+    primary key (account_no, lot_no)
+) strict, without rowid;
+
+-- What can be spent. A lot leaves it when it is empty.
+create index lots_live on lots (account_no) where free > 0;
+-- What the sweeper looks at.
+create index lots_expiring on lots (expiry) where free > 0 and expiry is not null;
+
+-- Limits on what a scope of an account may spend, ask or use in a window; '' is the whole account.
+create table budgets (
+    account_no integer not null,
+    budget_no integer not null check (budget_no between 1 and 4294967295),
+    scope text not null,
+    window text not null,
+    metric integer not null check (metric between 0 and 2),
+    cap integer not null check (cap between 0 and 288230376151711744),
+    active integer not null check (active between 0 and 1),
+    version integer not null check (version between 1 and 4294967295),
+    primary key (account_no, budget_no)
+) strict, without rowid;
+
+create unique index budgets_scope on budgets (account_no, scope, metric, window);
+
+-- What a budget counted: by closed requests, and by open ones.
+create table budget_windows (
+    account_no integer not null,
+    budget_no integer not null,
+    start integer not null,
+    used integer not null check (used >= 0),
+    held integer not null check (held >= 0),
+    primary key (account_no, budget_no, start)
+) strict, without rowid;
 
 -- The journal, in commit order.
 create table entries (

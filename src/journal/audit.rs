@@ -124,6 +124,7 @@ impl Auditor {
             Record::Entry(entry) => self.entry(&entry),
             Record::Account(account) => self.account(&account),
             Record::Hold(hold) => self.hold(&hold),
+            Record::Lot(_) | Record::Budget(_) | Record::Window(_) => {}
             Record::Key(key, target) => {
                 self.keys.insert(key, target);
             }

@@ -83,10 +83,10 @@ impl Refolded {
             }
             (EntryKind::LimitChange, Body::Limits(limits, policy)) => (self.limits, self.policy) = (*limits, *policy),
             (EntryKind::StatusChange, Body::Status(status, _)) => self.status = *status,
-            (EntryKind::Reserve | EntryKind::Extend, Body::Reserve(_) | Body::Extend) => {
+            (EntryKind::Reserve | EntryKind::Extend, Body::Reserve { .. } | Body::Extend { .. }) => {
                 self.raise(entry, place, audit)
             }
-            (EntryKind::Refund, Body::Refund) => self.refund(entry, place, audit),
+            (EntryKind::Refund, Body::Refund { .. }) => self.refund(entry, place, audit),
             (
                 EntryKind::Settle
                 | EntryKind::Release

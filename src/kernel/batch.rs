@@ -60,7 +60,7 @@ impl Batch {
     ///
     /// # Errors
     /// What has to be loaded besides [`Batch::reads`]; add it to the snapshot and decide again.
-    pub fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, ReadSet> {
+    pub fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, Box<ReadSet>> {
         let mut working = Working::new(snapshot);
         let mut replies = Vec::with_capacity(self.commands.len());
         let mut missing = ReadSet::default();
@@ -71,7 +71,7 @@ impl Batch {
             }
         }
         if missing != ReadSet::default() {
-            return Err(missing);
+            return Err(Box::new(missing));
         }
         let pause = self.pause.map(|pause| now.saturating_add(pause));
         Ok(Decision { changes: ChangeSet { pause, ..working.into_changes() }, replies })

@@ -1,9 +1,12 @@
 //! What the store loads for a batch, and what the batch changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Account, AccountId, ArgumentsHash, Entry, Hold, KeyHash, LedgerId, OperationKey, Timestamp};
+use crate::model::{
+    Account, AccountId, ArgumentsHash, Budget, BudgetKey, BudgetWindow, Entry, Hold, KeyHash, LedgerId, Lot, LotKey,
+    OperationKey, Timestamp, WindowKey,
+};
 
 /// Names what a batch has to know before it can be decided. The lists may name a thing twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,14 @@ pub struct ReadSet {
     pub operations: Vec<KeyHash>,
     /// Accounts whose due holds are needed: open ones whose `due` is not after the batch's time.
     pub overdue: Vec<AccountId>,
+    /// Numbers of accounts whose lots with free money are needed.
+    pub live_lots: Vec<i64>,
+    /// Lots that exist.
+    pub lots: Vec<LotKey>,
+    /// Budgets of a scope, removed ones too.
+    pub budgets: Vec<BudgetKey>,
+    /// Windows of budgets.
+    pub windows: Vec<WindowKey>,
 }
 
 /// What the store loaded, all of it after the bucket's row was locked. What was asked for and is not here does not
@@ -34,6 +45,26 @@ pub struct Snapshot {
     pub operations: HashMap<KeyHash, Operation>,
     /// For each account that was asked for: what its due open holds are found by. The holds themselves are in `holds`.
     pub overdue: HashMap<AccountId, Vec<KeyHash>>,
+    /// The lots that were asked for, by account and number.
+    pub lots: HashMap<i64, BTreeMap<u32, Arc<Lot>>>,
+    /// The accounts whose lots with free money were asked for: all of them are in `lots`.
+    pub live_lots: HashSet<i64>,
+    /// For each scope that was asked for: its budgets, by number.
+    pub budgets: HashMap<BudgetKey, Vec<Arc<Budget>>>,
+    /// The windows that were asked for. One without a row has nothing in it, and is here all the same.
+    pub windows: HashMap<WindowKey, BudgetWindow>,
+}
+
+impl Snapshot {
+    /// Takes a lot in.
+    pub fn add_lot(&mut self, lot: Arc<Lot>) {
+        self.lots.entry(lot.account_number).or_default().insert(lot.number, lot);
+    }
+
+    /// Whether a lot is loaded.
+    pub fn has_lot(&self, key: LotKey) -> bool {
+        self.lots.get(&key.account).is_some_and(|lots| lots.contains_key(&key.lot))
+    }
 }
 
 /// An operation that was done under a key.
@@ -71,6 +102,14 @@ pub struct ChangeSet {
     pub new_holds: Vec<Arc<Hold>>,
     /// Holds that changed.
     pub holds: Vec<Arc<Hold>>,
+    /// Lots that were made.
+    pub new_lots: Vec<Arc<Lot>>,
+    /// Lots whose free money changed.
+    pub lots: Vec<Arc<Lot>>,
+    /// Budgets that were made or changed.
+    pub budgets: Vec<Arc<Budget>>,
+    /// Windows in which something was counted, with or without a row so far.
+    pub windows: Vec<BudgetWindow>,
     /// Entries, in the order of their positions.
     pub entries: Vec<Entry>,
     /// What new holds and operations are found by.
@@ -95,6 +134,10 @@ impl ChangeSet {
             && self.accounts.is_empty()
             && self.new_holds.is_empty()
             && self.holds.is_empty()
+            && self.new_lots.is_empty()
+            && self.lots.is_empty()
+            && self.budgets.is_empty()
+            && self.windows.is_empty()
             && self.entries.is_empty()
             && self.keys.is_empty()
             && self.pause.is_none()

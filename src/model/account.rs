@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Amount, AmountOverflow, Asset, ChainHash, Policy, SignedAmount, Timestamp};
+use super::{
+    AccountId, Amount, AmountOverflow, Asset, ChainHash, Lot, MINOR_UNITS_MAX, ModelName, Policy, SignedAmount,
+    Timestamp,
+};
 
 /// What an account may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -147,6 +150,14 @@ pub struct Account {
     pub policy: Policy,
     /// The seven totals.
     pub books: Books,
+    /// The part of `available` that is in lots other than the base lot.
+    pub lots_free: Amount,
+    /// How many lots were ever made.
+    pub last_lot: u32,
+    /// How many budgets were ever made.
+    pub last_budget: u32,
+    /// Budgets in force.
+    pub budgets: u32,
     /// Holds that are open.
     pub open_holds: u32,
     /// Holds that lapsed and are not sealed yet.
@@ -173,6 +184,10 @@ impl Account {
             limits,
             policy,
             books: Books::default(),
+            lots_free: Amount::ZERO,
+            last_lot: 0,
+            last_budget: 0,
+            budgets: 0,
             open_holds: 0,
             lapsed_holds: 0,
             seq: 0,
@@ -182,9 +197,28 @@ impl Account {
         }
     }
 
-    /// What reserves can draw on: free money and the credit limit.
+    /// What is in the base lot: the free money no other lot has. Negative: a debt, or used credit.
+    pub fn base(&self) -> SignedAmount {
+        self.books.available.checked_sub(self.lots_free.signed()).unwrap_or(self.books.available)
+    }
+
+    /// What reserves can draw on where every lot may pay: free money and the credit limit.
     pub fn spendable(&self) -> SignedAmount {
         self.books.available.checked_add(self.limits.credit.signed()).unwrap_or(SignedAmount::MAX)
+    }
+
+    /// What a reserve for `model` can draw on at `now`: the base lot, the lots among `lots` that may pay for it, and the
+    /// credit limit. `lots` are the account's lots with free money; others do no harm.
+    pub fn spendable_of<'a>(
+        &self,
+        lots: impl IntoIterator<Item = &'a Lot>,
+        model: Option<&ModelName>,
+        now: Timestamp,
+    ) -> SignedAmount {
+        let usable = lots.into_iter().filter(|lot| lot.is_usable(model, now)).map(|lot| lot.free.signed());
+        let parts = usable.chain([self.base(), self.limits.credit.signed()]);
+        let sum = parts.fold(0, |sum: i64, part| sum.saturating_add(part.minor_units()));
+        SignedAmount::new(sum.min(MINOR_UNITS_MAX)).unwrap_or_default()
     }
 
     /// The balance, as every reply carries it.
@@ -211,7 +245,8 @@ pub struct Balance {
     pub available: SignedAmount,
     /// What open holds set aside.
     pub held: Amount,
-    /// What a reserve can draw on: `available` and the credit limit.
+    /// What a reserve that names no model can draw on: `available` and the credit limit, less what is in lots that are
+    /// expired or restricted to models.
     pub spendable: SignedAmount,
     /// How many holds are open.
     pub open_holds: u32,

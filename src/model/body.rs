@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::codec::{Malformed, Reader, Writer};
+use super::lot::{read_lot, read_renewed, read_take, write_lot, write_renewed, write_take};
 use super::{
-    Amount, Asset, Hold, HoldState, Label, Lease, Limits, OnLapse, Overrun, Policy, Quantity, Scope, Status,
-    TariffHash, Terms,
+    Amount, Asset, Cap, Charged, Hold, HoldState, Label, Lease, Limits, LotPart, LotTerms, Metric, ModelName, OnLapse,
+    Overrun, Policy, Quantity, Renewed, Scope, Status, Take, TariffHash, Terms, Timestamp, Window,
 };
 
 /// What an entry says besides its postings.
@@ -21,15 +22,41 @@ pub enum Body {
         against: Option<Against>,
         /// The operator's words.
         reason: Option<Arc<str>>,
+        /// What of it came out of lots other than the base lot.
+        lots: Vec<LotPart>,
     },
     /// A hold was made on these terms.
-    Reserve(Pinned),
+    Reserve {
+        /// What is pinned in it.
+        pinned: Pinned,
+        /// What it took of lots.
+        takes: Vec<Take>,
+    },
     /// A hold was raised.
-    Extend,
+    Extend {
+        /// What it has of lots now.
+        takes: Vec<Take>,
+    },
     /// A hold was closed, or its cost replaced.
     Close(CloseBody),
     /// Money was given back.
-    Refund,
+    Refund {
+        /// What the hold has to do with lots now.
+        takes: Vec<Take>,
+        /// Lots made for what would have gone back to expired ones.
+        renewed: Vec<Renewed>,
+    },
+    /// A lot was granted, with as much as was moved.
+    Grant {
+        /// Its number.
+        lot: u32,
+        /// What it is.
+        terms: Arc<LotTerms>,
+    },
+    /// The free rest of this lot expired.
+    LotExpiry(u32),
+    /// A budget was made, changed or removed.
+    Budget(BudgetBody),
     /// The account's limits and policy became these.
     Limits(Limits, Policy),
     /// The account's status became this, for this reason.
@@ -73,6 +100,24 @@ pub struct Pinned {
     pub policy: Policy,
     /// The largest believable cost.
     pub ceiling: Option<Amount>,
+    /// The windows of budgets it is charged to.
+    pub windows: Vec<Charged>,
+}
+
+/// How a budget is from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BudgetBody {
+    /// Its number inside the account.
+    pub number: u32,
+    /// What it limits; none: the whole account.
+    pub scope: Option<Scope>,
+    /// The time it is a limit for.
+    pub window: Window,
+    /// What it counts, and the limit.
+    pub cap: Cap,
+    /// Whether it limits anything.
+    pub active: bool,
 }
 
 /// How a hold stands after it was closed or corrected.
@@ -91,6 +136,8 @@ pub struct CloseBody {
     pub reported: Quantity,
     /// Whether an operator let a cost above the ceiling pass.
     pub above_ceiling: bool,
+    /// What it has to do with lots now.
+    pub takes: Vec<Take>,
     /// What is pinned in a hold that no reserve made.
     pub pinned: Option<Pinned>,
     /// How the cost was arrived at.
@@ -111,21 +158,33 @@ impl Body {
                 write_limits(&mut writer, &open.limits);
                 write_policy(&mut writer, &open.policy);
             }
-            Self::Money { against, reason } => {
+            Self::Money { against, reason, lots } => {
                 writer.byte(2);
                 writer.option(*against, |writer, against| writer.byte(against.code()));
                 writer.option(reason.as_deref(), |writer, reason| writer.bytes(reason.as_bytes()));
+                writer.list(lots, |writer, part| {
+                    writer.unsigned(u64::from(part.lot));
+                    write_amount(writer, part.amount);
+                });
             }
-            Self::Reserve(pinned) => {
+            Self::Reserve { pinned, takes } => {
                 writer.byte(3);
                 pinned.write(&mut writer);
+                writer.list(takes, write_take);
             }
-            Self::Extend => writer.byte(4),
+            Self::Extend { takes } => {
+                writer.byte(4);
+                writer.list(takes, write_take);
+            }
             Self::Close(close) => {
                 writer.byte(5);
                 close.write(&mut writer);
             }
-            Self::Refund => writer.byte(6),
+            Self::Refund { takes, renewed } => {
+                writer.byte(6);
+                writer.list(takes, write_take);
+                writer.list(renewed, write_renewed);
+            }
             Self::Limits(limits, policy) => {
                 writer.byte(7);
                 write_limits(&mut writer, limits);
@@ -135,6 +194,19 @@ impl Body {
                 writer.byte(8);
                 writer.byte(status.code());
                 writer.bytes(reason.as_bytes());
+            }
+            Self::Grant { lot, terms } => {
+                writer.byte(9);
+                writer.unsigned(u64::from(*lot));
+                write_lot(&mut writer, terms);
+            }
+            Self::LotExpiry(lot) => {
+                writer.byte(10);
+                writer.unsigned(u64::from(*lot));
+            }
+            Self::Budget(budget) => {
+                writer.byte(11);
+                budget.write(&mut writer);
             }
         }
         writer.finish()
@@ -158,13 +230,17 @@ impl Body {
             2 => Self::Money {
                 against: reader.option(|reader| Against::from_code(reader.byte()?))?,
                 reason: reader.option(|reader| reader.text().map(Arc::from))?,
+                lots: reader.list(|reader| Ok(LotPart { lot: read_number(reader)?, amount: read_amount(reader)? }))?,
             },
-            3 => Self::Reserve(Pinned::read(&mut reader)?),
-            4 => Self::Extend,
+            3 => Self::Reserve { pinned: Pinned::read(&mut reader)?, takes: reader.list(read_take)? },
+            4 => Self::Extend { takes: reader.list(read_take)? },
             5 => Self::Close(CloseBody::read(&mut reader)?),
-            6 => Self::Refund,
+            6 => Self::Refund { takes: reader.list(read_take)?, renewed: reader.list(read_renewed)? },
             7 => Self::Limits(read_limits(&mut reader)?, read_policy(&mut reader)?),
             8 => Self::Status(Status::from_code(reader.byte()?)?, reader.text()?.into()),
+            9 => Self::Grant { lot: read_number(&mut reader)?, terms: read_lot(&mut reader)? },
+            10 => Self::LotExpiry(read_number(&mut reader)?),
+            11 => Self::Budget(BudgetBody::read(&mut reader)?),
             _ => return Err(Malformed("kind of body")),
         };
         reader.finish()?;
@@ -175,7 +251,13 @@ impl Body {
 impl Pinned {
     /// What is pinned in `hold`.
     pub fn of(hold: &Hold) -> Self {
-        Self { terms: hold.terms.clone(), direct: hold.direct, policy: hold.policy, ceiling: hold.ceiling }
+        Self {
+            terms: hold.terms.clone(),
+            direct: hold.direct,
+            policy: hold.policy,
+            ceiling: hold.ceiling,
+            windows: hold.windows.clone(),
+        }
     }
 
     /// The canonical bytes, as a store keeps them with the hold.
@@ -201,6 +283,11 @@ impl Pinned {
         writer.byte(u8::from(self.direct));
         write_policy(writer, &self.policy);
         writer.option(self.ceiling, write_amount);
+        writer.list(&self.windows, |writer, window| {
+            writer.unsigned(u64::from(window.budget));
+            writer.byte(window.metric.code());
+            writer.signed(window.start.as_micros());
+        });
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -209,6 +296,34 @@ impl Pinned {
             direct: reader.byte()? == 1,
             policy: read_policy(reader)?,
             ceiling: reader.option(read_amount)?,
+            windows: reader.list(|reader| {
+                Ok(Charged {
+                    budget: read_number(reader)?,
+                    metric: Metric::from_code(reader.byte()?)?,
+                    start: Timestamp::from_micros(reader.signed()?),
+                })
+            })?,
+        })
+    }
+}
+
+impl BudgetBody {
+    fn write(&self, writer: &mut Writer) {
+        writer.unsigned(u64::from(self.number));
+        writer.option(self.scope.as_ref(), |writer, scope| writer.bytes(scope.as_str().as_bytes()));
+        writer.bytes(self.window.to_string().as_bytes());
+        writer.byte(self.cap.metric().code());
+        writer.unsigned(self.cap.limit());
+        writer.byte(u8::from(self.active));
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            number: read_number(reader)?,
+            scope: reader.option(|reader| Scope::new(reader.text()?).map_err(|_| Malformed("scope")))?,
+            window: reader.text()?.parse().map_err(|_| Malformed("window"))?,
+            cap: Cap::from_parts(Metric::from_code(reader.byte()?)?, reader.unsigned()?)?,
+            active: reader.byte()? == 1,
         })
     }
 }
@@ -218,8 +333,8 @@ impl Terms {
         write_amount(writer, self.amount);
         writer.option(self.min, write_amount);
         writer.option(self.label.as_ref(), |writer, label| writer.bytes(label.as_str().as_bytes()));
-        writer.unsigned(u64::try_from(self.scopes.len()).unwrap_or(u64::MAX));
-        self.scopes.iter().for_each(|scope| writer.bytes(scope.as_str().as_bytes()));
+        writer.option(self.model.as_ref(), |writer, model| writer.bytes(model.as_str().as_bytes()));
+        writer.list(&self.scopes, |writer, scope| writer.bytes(scope.as_str().as_bytes()));
         writer.unsigned(self.tokens);
         writer.option(self.tariff, |writer, tariff| writer.bytes(tariff.as_bytes()));
         writer.option(self.on_lapse, |writer, choice| writer.byte(choice.code()));
@@ -230,16 +345,15 @@ impl Terms {
         let amount = read_amount(reader)?;
         let min = reader.option(read_amount)?;
         let label = reader.option(|reader| Label::new(reader.text()?).map_err(|_| Malformed("label")))?;
-        let mut scopes = Vec::new();
-        for _ in 0..reader.unsigned()? {
-            scopes.push(Scope::new(reader.text()?).map_err(|_| Malformed("scope"))?);
-        }
+        let model = reader.option(read_model)?;
+        let scopes = reader.list(|reader| Scope::new(reader.text()?).map_err(|_| Malformed("scope")))?;
         let tokens = reader.unsigned()?;
         let tariff = |reader: &mut Reader<'_>| TariffHash::from_slice(reader.bytes()?).ok_or(Malformed("tariff"));
         Ok(Self {
             amount,
             min,
             label,
+            model,
             scopes,
             tokens,
             tariff: reader.option(tariff)?,
@@ -257,6 +371,7 @@ impl CloseBody {
         write_amount(writer, self.written_off);
         write_quantity(writer, self.reported);
         writer.byte(u8::from(self.above_ceiling));
+        writer.list(&self.takes, write_take);
         writer.option(self.pinned.as_ref(), |writer, pinned| pinned.write(writer));
         writer.option(self.evidence.as_deref(), Writer::bytes);
     }
@@ -269,6 +384,7 @@ impl CloseBody {
             written_off: read_amount(reader)?,
             reported: read_quantity(reader)?,
             above_ceiling: reader.byte()? == 1,
+            takes: reader.list(read_take)?,
             pinned: reader.option(Pinned::read)?,
             evidence: reader.option(|reader| reader.bytes().map(Arc::from))?,
         })
@@ -301,13 +417,21 @@ codes!(OnLapse, "on_lapse", Release = 0, CaptureReported = 1, CaptureHeld = 2);
 codes!(Overrun, "overrun", Debt = 0, CapToAvailable = 1, CapToHold = 2);
 codes!(Against, "ledger account", Funding = 0, Promotion = 1, Revenue = 2, WriteOff = 3);
 
-fn write_amount(writer: &mut Writer, amount: Amount) {
+pub(super) fn write_amount(writer: &mut Writer, amount: Amount) {
     writer.unsigned(amount.minor_units().unsigned_abs());
 }
 
-fn read_amount(reader: &mut Reader<'_>) -> Result<Amount, Malformed> {
+pub(super) fn read_amount(reader: &mut Reader<'_>) -> Result<Amount, Malformed> {
     let units = i64::try_from(reader.unsigned()?).map_err(|_| Malformed("amount"))?;
     Amount::new(units).map_err(|_| Malformed("amount"))
+}
+
+pub(super) fn read_number(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    u32::try_from(reader.unsigned()?).map_err(|_| Malformed("number"))
+}
+
+pub(super) fn read_model(reader: &mut Reader<'_>) -> Result<ModelName, Malformed> {
+    ModelName::new(reader.text()?).map_err(|_| Malformed("model"))
 }
 
 fn write_quantity(writer: &mut Writer, quantity: Quantity) {

@@ -1,7 +1,7 @@
 //! Canonical bytes: one way to write each value, so that equal content has equal bytes.
 //!
 //! Unsigned numbers are base-128 varints, lowest group first, in as few bytes as they need; signed ones are zigzag
-//! coded first; byte strings have their length before them; an option is one byte, 0 or 1, and then the value.
+//! coded first; byte strings and lists have their length before them; an option is one byte, 0 or 1, and then the value.
 
 /// Stored canonical bytes that this version cannot read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +40,11 @@ impl Writer {
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.unsigned(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn list<T>(&mut self, values: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        self.unsigned(u64::try_from(values.len()).unwrap_or(u64::MAX));
+        values.iter().for_each(|value| write(self, value));
     }
 
     pub(crate) fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
@@ -90,7 +95,6 @@ impl<'a> Reader<'a> {
         Err(Malformed("number too long"))
     }
 
-    #[cfg(test)]
     pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
         let coded = self.unsigned()?;
         let magnitude = (coded >> 1).cast_signed();
@@ -106,6 +110,13 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("not UTF-8"))
+    }
+
+    pub(crate) fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        (0..self.unsigned()?).map(|_| read(self)).collect()
     }
 
     pub(crate) fn option<T>(

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::account::display;
-use super::{Amount, CallToken, HoldId, KeyHash, Label, OnLapse, Overrun, Policy, Scope, TariffHash, Timestamp};
+use super::{
+    Amount, CallToken, Charged, HoldId, KeyHash, Label, Metric, ModelName, OnLapse, Overrun, Policy, Scope, Take,
+    Tally, TariffHash, Timestamp,
+};
 
 /// Where a hold stands. A hold that was never made is `Absent` and has no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,6 +91,8 @@ pub struct Terms {
     pub min: Option<Amount>,
     /// What revenue is split by, such as `openai/gpt-4o`.
     pub label: Option<Label>,
+    /// The model it asks: lots that are restricted to models may pay for theirs.
+    pub model: Option<ModelName>,
     /// What the request counts towards, in order, each once.
     pub scopes: Vec<Scope>,
     /// The tokens expected at most, for budgets that count tokens.
@@ -126,6 +131,10 @@ pub struct Hold {
     pub policy: Policy,
     /// The largest believable cost, pinned in it.
     pub ceiling: Option<Amount>,
+    /// The windows of budgets it is charged to, pinned in it.
+    pub windows: Vec<Charged>,
+    /// What it took of lots, by their numbers; the rest is the base lot's.
+    pub takes: Vec<Take>,
     /// Money set aside now.
     pub held: Amount,
     /// What it held when it was closed.
@@ -168,6 +177,35 @@ impl Hold {
     /// What may still be refunded.
     pub fn refundable(&self) -> Amount {
         self.captured.saturating_sub(self.refunded)
+    }
+
+    /// What would have gone back to lots but for their expiry.
+    pub fn forfeited(&self) -> Amount {
+        self.takes.iter().fold(Amount::ZERO, |sum, take| sum.checked_add(take.forfeited).unwrap_or(Amount::MAX))
+    }
+
+    /// What it counts for in a budget of `metric`: while it is open what it sets aside, then what it used. An attempt
+    /// that was released, or lapsed at nothing, counts for nothing.
+    pub fn tally(&self, metric: Metric) -> Tally {
+        let units = |amount: Amount| amount.minor_units().unsigned_abs();
+        let cost = self.cost();
+        let asked = self.terms.as_deref().map_or(0, |terms| terms.tokens);
+        let counts = match self.state {
+            HoldState::Open | HoldState::Settled => true,
+            HoldState::Released => false,
+            HoldState::Lapsed | HoldState::Sealed => cost != Quantity::ZERO,
+        };
+        let (held, used) = match metric {
+            Metric::Spend => (units(self.held), units(cost.cost.saturating_sub(self.refunded))),
+            Metric::Requests => (1, u64::from(counts)),
+            Metric::Tokens => (asked, cost.tokens),
+        };
+        if self.state == HoldState::Open { Tally { used: 0, held } } else { Tally { used, held: 0 } }
+    }
+
+    /// The model it asks.
+    pub fn model(&self) -> Option<&ModelName> {
+        self.terms.as_deref()?.model.as_ref()
     }
 
     /// What revenue of it is split by.

@@ -119,6 +119,10 @@ id! {
     /// What revenue is split by, such as `openai/gpt-4o`.
     Label, "label"
 }
+id! {
+    /// Names a model, as lots that are restricted to models know it: `gpt-4o`.
+    ModelName, "model name"
+}
 
 /// Names a hold inside an account: the request and which attempt at it. Printed `abc123#1`.
 ///

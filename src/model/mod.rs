@@ -11,30 +11,38 @@
 //! | refund, correct | give back after settlement; replace the settled amount, compare and set | reverse |
 //! | [entry](Entry) | one row of the journal: one command that changed something | transaction |
 //! | [posting](Books) | signed change of one ledger account inside an entry; an entry's postings sum to zero | leg |
+//! | [lot](Lot) | a part of an account's money with its own expiry, priority and class (paid or promotional) | grant, credit |
+//! | [budget](Budget) | a limit on spend, requests or tokens of a scope in a window | quota |
 //! | tariff, quote, charge | prices of one model pinned by a hold, worst case before, amount after | price |
 
 mod account;
 mod amount;
 mod asset;
 mod body;
+mod budget;
 pub(crate) mod codec;
 mod entry;
 mod hash;
 mod hold;
 mod id;
+mod lot;
 mod metadata;
 mod policy;
 mod time;
+mod window;
 
 pub use account::{Account, Balance, Books, Limits, Status};
 pub use amount::{Amount, AmountOverflow, MINOR_UNITS_MAX, SignedAmount};
 pub use asset::{Asset, ParseAmountError, ParseAssetError};
-pub use body::{Against, Body, CloseBody, OpenBody, Pinned};
+pub use body::{Against, Body, BudgetBody, CloseBody, OpenBody, Pinned};
+pub use budget::{Budget, BudgetKey, BudgetWindow, Cap, Charged, Metric, Tally, WindowKey};
 pub use codec::Malformed;
 pub use entry::{Entry, EntryKind};
 pub use hash::{ArgumentsHash, BookHash, CallToken, ChainHash, KeyHash, LedgerId, TariffHash};
 pub use hold::{Hold, HoldState, Measured, Quantity, Terms};
-pub use id::{AccountId, HoldId, InvalidId, Label, OperationKey, RequestId, Scope};
+pub use id::{AccountId, HoldId, InvalidId, Label, ModelName, OperationKey, RequestId, Scope};
+pub use lot::{BurnOrder, Lot, LotClass, LotKey, LotPart, LotTerms, Renewed, Take, decode_takes, encode_takes};
 pub use metadata::{InvalidMetadata, Metadata};
 pub use policy::{Lease, OnLapse, Overrun, Policy};
 pub use time::Timestamp;
+pub use window::{InvalidWindow, Period, Weekday, Window, Zone};

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Due, DueHold, Record, Store, StoreError, StoreErrorKind, Visitor};
+use super::{Due, DueHold, DueLot, Record, Store, StoreError, StoreErrorKind, Visitor, Windows};
 use crate::clock::Clock;
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, ReadSet, Reply, Snapshot};
-use crate::model::{Account, AccountId, Entry, Hold, HoldState, KeyHash, LedgerId, TariffHash, Timestamp};
+use crate::model::{
+    Account, AccountId, Budget, BudgetWindow, Entry, Hold, HoldState, KeyHash, LedgerId, Lot, LotKey, TariffHash,
+    Timestamp, WindowKey,
+};
 
 /// A ledger in memory: for tests, and as the measure of every other store. One bucket.
 pub struct MemoryStore {
@@ -26,6 +29,9 @@ struct Rows {
     accounts: BTreeMap<i64, Account>,
     account_numbers: HashMap<AccountId, i64>,
     holds: BTreeMap<i64, Arc<Hold>>,
+    lots: BTreeMap<LotKey, Arc<Lot>>,
+    budgets: BTreeMap<(i64, u32), Arc<Budget>>,
+    windows: BTreeMap<WindowKey, BudgetWindow>,
     entries: Vec<Entry>,
     keys: HashMap<KeyHash, KeyTarget>,
     epoch: u64,
@@ -78,7 +84,7 @@ impl Store for MemoryStore {
         let rows = self.rows()?;
         let now = self.clock.now();
         if now < rows.pause {
-            return Ok(Due::new(now, Vec::new()));
+            return Ok(Due::nothing(now));
         }
         let mut due: Vec<_> = rows.holds.values().filter(|hold| hold.due.is_some_and(|due| due <= now)).collect();
         due.sort_by_key(|hold| (hold.due, hold.number));
@@ -86,7 +92,12 @@ impl Store for MemoryStore {
             let account = rows.accounts.get(&hold.account_number)?.id.clone();
             Some(DueHold { account, hold: hold.id.clone(), state: hold.state })
         });
-        Ok(Due::new(now, found.collect()))
+        let mut lots: Vec<_> = rows.lots.values().filter(|lot| !lot.free.is_zero() && lot.is_expired(now)).collect();
+        lots.sort_by_key(|lot| (lot.terms.expiry, lot.key()));
+        let lots = lots.into_iter().take(limit as usize).filter_map(|lot| {
+            Some(DueLot { account: rows.accounts.get(&lot.account_number)?.id.clone(), lot: lot.number })
+        });
+        Ok(Due::new(now, found.collect(), lots.collect()))
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>, StoreError> {
@@ -117,6 +128,28 @@ impl Store for MemoryStore {
         Ok(of_account.take(limit as usize).map(Arc::clone).collect())
     }
 
+    async fn lots(&self, account: &AccountId) -> Result<Vec<Arc<Lot>>, StoreError> {
+        let rows = self.rows()?;
+        let number = rows.account(account).map_or(0, |account| account.number);
+        Ok(rows.live_lots(number).map(Arc::clone).collect())
+    }
+
+    async fn budgets(&self, account: &AccountId, after: u32, limit: u32) -> Result<Vec<Arc<Budget>>, StoreError> {
+        let rows = self.rows()?;
+        let number = rows.account(account).map_or(0, |account| account.number);
+        let range = rows.budgets.range((number, after.saturating_add(1))..=(number, u32::MAX));
+        let wanted = range.filter(|((_, budget), _)| *budget > after).take(limit as usize);
+        Ok(wanted.map(|(_, budget)| Arc::clone(budget)).collect())
+    }
+
+    async fn windows(&self, account: &AccountId, budget: u32, from: Timestamp, limit: u32) -> Windows {
+        let rows = self.rows()?;
+        let account = rows.account(account).map_or(0, |account| account.number);
+        let key = |start| WindowKey { account, budget, start };
+        let range = rows.windows.range(key(from)..=key(Timestamp::from_micros(i64::MAX)));
+        Ok(range.take(limit as usize).map(|(_, window)| *window).collect())
+    }
+
     async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let rows = self.rows()?;
         let of_account = rows.entries.iter().filter(|entry| entry.account == *account && entry.seq > after);
@@ -134,7 +167,10 @@ impl Store for MemoryStore {
         let records = std::iter::once(Record::Counters(rows.counters))
             .chain(rows.entries.iter().cloned().map(Record::Entry))
             .chain(rows.accounts.values().cloned().map(Record::Account))
+            .chain(rows.lots.values().cloned().map(Record::Lot))
             .chain(rows.holds.values().cloned().map(Record::Hold))
+            .chain(rows.budgets.values().cloned().map(Record::Budget))
+            .chain(rows.windows.values().copied().map(Record::Window))
             .chain(rows.keys.iter().map(|(key, target)| Record::Key(*key, *target)));
         for record in records {
             if !visitor(record) {
@@ -211,6 +247,27 @@ impl Rows {
             snapshot.overdue.insert(id.clone(), due.iter().map(|hold| hold.key).collect());
             snapshot.holds.extend(due.into_iter().map(|hold| (hold.key, Arc::clone(hold))));
         }
+        for account in &reads.live_lots {
+            snapshot.live_lots.insert(*account);
+            self.live_lots(*account).for_each(|lot| snapshot.add_lot(Arc::clone(lot)));
+        }
+        for key in &reads.lots {
+            self.lots.get(key).into_iter().for_each(|lot| snapshot.add_lot(Arc::clone(lot)));
+        }
+        for key in &reads.budgets {
+            let of_account = self.budgets.range((key.account, 0)..=(key.account, u32::MAX)).map(|(_, budget)| budget);
+            let of_scope = of_account.filter(|budget| budget.scope == key.scope).map(Arc::clone).collect();
+            snapshot.budgets.insert(key.clone(), of_scope);
+        }
+        for key in &reads.windows {
+            let window = self.windows.get(key).copied().unwrap_or_else(|| BudgetWindow::new(*key));
+            snapshot.windows.insert(*key, window);
+        }
+    }
+
+    fn live_lots(&self, account: i64) -> impl Iterator<Item = &Arc<Lot>> {
+        let range = self.lots.range(LotKey { account, lot: 0 }..=LotKey { account, lot: u32::MAX });
+        range.map(|(_, lot)| lot).filter(|lot| !lot.free.is_zero())
     }
 
     fn apply(&mut self, changes: ChangeSet) {
@@ -223,6 +280,13 @@ impl Rows {
         for hold in changes.new_holds.into_iter().chain(changes.holds) {
             self.holds.insert(hold.number, hold);
         }
+        for lot in changes.new_lots.into_iter().chain(changes.lots) {
+            self.lots.insert(lot.key(), lot);
+        }
+        for budget in changes.budgets {
+            self.budgets.insert((budget.account_number, budget.number), budget);
+        }
+        self.windows.extend(changes.windows.into_iter().map(|window| (window.key, window)));
         self.entries.extend(changes.entries);
         self.keys.extend(changes.keys);
     }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::kernel::{Batch, Counters, KeyTarget, Reply};
-use crate::model::{Account, AccountId, Entry, Hold, HoldId, HoldState, KeyHash, LedgerId, TariffHash, Timestamp};
+use crate::model::{
+    Account, AccountId, Budget, BudgetWindow, Entry, Hold, HoldId, HoldState, KeyHash, LedgerId, Lot, TariffHash,
+    Timestamp,
+};
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -54,7 +57,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Decides and writes a batch of commands to accounts of one bucket. See the contract above.
     async fn commit(&self, bucket: u16, batch: Arc<Batch>) -> Result<Vec<Reply>, StoreError>;
 
-    /// Holds whose `due` is not after the store's time, at most `limit`, oldest first; none while the bucket is paused.
+    /// Holds whose `due` is not after the store's time, at most `limit`, oldest first, and as many lots with free money
+    /// whose expiry is not after it; none while the bucket is paused.
     async fn due(&self, bucket: u16, limit: u32) -> Result<Due, StoreError>;
 
     /// An account by its name.
@@ -69,14 +73,25 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Open and lapsed holds of an account by number: at most `limit` of those after number `after`.
     async fn holds(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<Arc<Hold>>, StoreError>;
 
+    /// An account's lots with free money, by number; expired ones are there until they are swept.
+    async fn lots(&self, account: &AccountId) -> Result<Vec<Arc<Lot>>, StoreError>;
+
+    /// An account's budgets by number, removed ones too: at most `limit` of those after number `after`.
+    async fn budgets(&self, account: &AccountId, after: u32, limit: u32) -> Result<Vec<Arc<Budget>>, StoreError>;
+
+    /// What an account's budget counted, by window: at most `limit` windows that begin at `from` or later, in order.
+    /// Windows in which nothing was counted are left out.
+    async fn windows(&self, account: &AccountId, budget: u32, from: Timestamp, limit: u32) -> Windows;
+
     /// An account's entries in order: at most `limit` of those after number `after`.
     async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
     /// A bucket's entries in commit order: at most `limit` of those after position `after`.
     async fn feed(&self, bucket: u16, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
-    /// Shows every row of a bucket in one snapshot: the counters, the entries by position, the accounts and the holds
-    /// by number, the keys in any order. Stops early when the visitor says so.
+    /// Shows every row of a bucket in one snapshot: the counters, the entries by position, the accounts by number, the
+    /// lots by account and number, the holds by number, the budgets and their windows by account and number, the keys in
+    /// any order. Stops early when the visitor says so.
     async fn scan(&self, bucket: u16, visitor: Visitor) -> Result<(), StoreError>;
 
     /// How often the database was [restored](Store::raise_epoch): 0 at first. Positions mean the same only within one
@@ -96,6 +111,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<(), StoreError>;
 }
 
+/// Windows of a budget, or why they cannot be read.
+pub type Windows = Result<Vec<BudgetWindow>, StoreError>;
+
 /// Told every row of a scan; answers whether to go on.
 pub type Visitor = Box<dyn FnMut(Record) -> bool + Send>;
 
@@ -109,8 +127,14 @@ pub enum Record {
     Entry(Entry),
     /// An account.
     Account(Account),
+    /// A lot.
+    Lot(Arc<Lot>),
     /// A hold.
     Hold(Arc<Hold>),
+    /// A budget.
+    Budget(Arc<Budget>),
+    /// What a budget counted in one window.
+    Window(BudgetWindow),
     /// A key and what it leads to.
     Key(KeyHash, KeyTarget),
 }
@@ -123,13 +147,29 @@ pub struct Due {
     pub now: Timestamp,
     /// The holds, oldest due first.
     pub holds: Vec<DueHold>,
+    /// The lots, first to expire first.
+    pub lots: Vec<DueLot>,
 }
 
 impl Due {
     /// What is due at `now`.
-    pub fn new(now: Timestamp, holds: Vec<DueHold>) -> Self {
-        Self { now, holds }
+    pub fn new(now: Timestamp, holds: Vec<DueHold>, lots: Vec<DueLot>) -> Self {
+        Self { now, holds, lots }
     }
+
+    /// Nothing is due at `now`.
+    pub fn nothing(now: Timestamp) -> Self {
+        Self { now, ..Self::default() }
+    }
+}
+
+/// A lot that expired with money in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueLot {
+    /// Whose.
+    pub account: AccountId,
+    /// Its number inside the account.
+    pub lot: u32,
 }
 
 /// A hold that is due.

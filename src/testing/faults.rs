@@ -11,8 +11,10 @@ use tokio::sync::watch;
 
 use super::Rows;
 use crate::kernel::{Batch, KeyTarget, Operation, Reply, Snapshot};
-use crate::model::{Account, AccountId, Entry, Hold, HoldId, HoldState, KeyHash, LedgerId, TariffHash};
-use crate::store::{Due, Store, StoreError, StoreErrorKind, Visitor};
+use crate::model::{
+    Account, AccountId, Budget, Entry, Hold, HoldId, HoldState, KeyHash, LedgerId, Lot, TariffHash, Timestamp,
+};
+use crate::store::{Due, Store, StoreError, StoreErrorKind, Visitor, Windows};
 
 /// What happens to one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,6 +309,21 @@ impl Store for FaultyStore {
     async fn holds(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<Arc<Hold>>, StoreError> {
         self.read()?;
         self.inner.holds(account, after, limit).await
+    }
+
+    async fn lots(&self, account: &AccountId) -> Result<Vec<Arc<Lot>>, StoreError> {
+        self.read()?;
+        self.inner.lots(account).await
+    }
+
+    async fn budgets(&self, account: &AccountId, after: u32, limit: u32) -> Result<Vec<Arc<Budget>>, StoreError> {
+        self.read()?;
+        self.inner.budgets(account, after, limit).await
+    }
+
+    async fn windows(&self, account: &AccountId, budget: u32, from: Timestamp, limit: u32) -> Windows {
+        self.read()?;
+        self.inner.windows(account, budget, from, limit).await
     }
 
     async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {

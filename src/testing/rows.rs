@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernel::{Counters, KeyTarget};
-use crate::model::{Account, Amount, ChainHash, Entry, EntryKind, Hold, HoldState, KeyHash, LedgerId, Quantity};
+use crate::model::{
+    Account, Amount, Budget, BudgetWindow, ChainHash, Entry, EntryKind, Hold, HoldState, KeyHash, LedgerId, Lot,
+    Quantity,
+};
 use crate::store::{Record, Store, StoreError};
 
 /// The rows of one bucket, as one scan showed them. Two stores that were told the same hold equal rows.
@@ -19,6 +22,12 @@ pub struct Rows {
     pub accounts: Vec<Account>,
     /// The holds, by number.
     pub holds: Vec<Arc<Hold>>,
+    /// The lots, by account and number.
+    pub lots: Vec<Arc<Lot>>,
+    /// The budgets, by account and number.
+    pub budgets: Vec<Arc<Budget>>,
+    /// What they counted, by account, number and window.
+    pub windows: Vec<BudgetWindow>,
     /// The keys.
     pub keys: BTreeMap<KeyHash, KeyTarget>,
 }
@@ -46,6 +55,9 @@ impl Rows {
             Record::Entry(entry) => self.entries.push(entry),
             Record::Account(account) => self.accounts.push(account),
             Record::Hold(hold) => self.holds.push(hold),
+            Record::Lot(lot) => self.lots.push(lot),
+            Record::Budget(budget) => self.budgets.push(budget),
+            Record::Window(window) => self.windows.push(window),
             Record::Key(key, target) => {
                 self.keys.insert(key, target);
             }

@@ -58,6 +58,7 @@ pub(super) fn close(draft: &mut Draft<'_>, before: &Hold, closing: Closing<'_>, 
         written_off: hold.written_off,
         reported: hold.reported,
         above_ceiling: closing.above_ceiling,
+        takes: hold.takes.clone(),
         pinned: direct.then(|| Pinned::of(before)),
         evidence: closing.evidence.cloned(),
     });

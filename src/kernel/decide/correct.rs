@@ -48,7 +48,7 @@ fn refund(draft: &mut Draft<'_>, hold: &Hold, amount: Amount, details: Details<'
     // From here on the command must succeed.
     let refunded = hold.refunded.checked_add(amount).map_err(|_| Refusal::TotalTooLarge)?;
     let changes = Books { available: amount.signed(), revenue: amount.negated(), ..Books::default() };
-    draft.record(EntryKind::Refund, changes, &Body::Refund, details)?;
+    draft.record(EntryKind::Refund, changes, &Body::Refund { takes: Vec::new(), renewed: Vec::new() }, details)?;
     draft.update_hold(Hold { refunded, ..hold.clone() });
     Ok(Outcome::Ok)
 }

@@ -56,7 +56,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome
 
     // From here on the command must succeed.
     let against = (kind == EntryKind::Adjustment).then_some(counter);
-    let body = Body::Money { against, reason: reason.cloned() };
+    let body = Body::Money { against, reason: reason.cloned(), lots: Vec::new() };
     let details = Details {
         key: key(command.action()).zip(command.operation()).map(|(key, (hash, arguments))| (key, hash, arguments)),
         metadata: metadata.as_ref(),

@@ -42,7 +42,7 @@ pub(super) fn extend(draft: &mut Draft<'_>, named: Named<'_>, target: Amount, pa
     hold.held = hold.held.checked_add(granted).map_err(|_| Refusal::TotalTooLarge)?;
     let changes = Books { available: granted.negated(), held: granted.signed(), ..Books::default() };
     let details = Details { hold: Some(named.id), label: hold.label(), ..Details::default() };
-    draft.record(EntryKind::Extend, changes, &Body::Extend, details)?;
+    draft.record(EntryKind::Extend, changes, &Body::Extend { takes: hold.takes.clone() }, details)?;
     draft.update_hold(hold);
     Ok(outcome)
 }

@@ -40,7 +40,7 @@ pub(super) fn reserve(draft: &mut Draft<'_>, asked: &Asked<'_>, metadata: Option
     hold.token = asked.token;
     draft.account.open_holds = draft.account.open_holds.saturating_add(1);
     let changes = Books { available: held.negated(), held: held.signed(), ..Books::default() };
-    let body = Body::Reserve(Pinned::of(&hold));
+    let body = Body::Reserve { pinned: Pinned::of(&hold), takes: hold.takes.clone() };
     let details = Details { hold: Some(asked.id), label: hold.label(), metadata, ..Details::default() };
     draft.record(EntryKind::Reserve, changes, &body, details)?;
     draft.insert_hold(hold);
@@ -73,6 +73,8 @@ pub(super) fn blank(
         direct: false,
         policy,
         ceiling: draft.account.limits.ceiling,
+        windows: Vec::new(),
+        takes: Vec::new(),
         held: Amount::ZERO,
         held_at_close: Amount::ZERO,
         reported: Quantity::ZERO,

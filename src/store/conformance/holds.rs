@@ -10,8 +10,8 @@ use super::scene::{
 };
 use crate::kernel::{Action, Batch, Outcome, Refusal};
 use crate::model::{
-    CallToken, HoldState, KeyHash, Label, Lease, Limits, MINOR_UNITS_MAX, Measured, OnLapse, Overrun, Policy, Scope,
-    TariffHash, Terms,
+    CallToken, HoldState, KeyHash, Label, Lease, Limits, MINOR_UNITS_MAX, Measured, ModelName, OnLapse, Overrun,
+    Policy, Scope, TariffHash, Terms,
 };
 
 /// A hold is found by its key, and only through its own account.
@@ -37,6 +37,7 @@ pub async fn hold_row_is_kept_whole(factory: &mut dyn StoreFactory) {
         amount: amount(20),
         min: Some(amount(1)),
         label: Some(Label::new("openai/gpt-4o").expect("a label")),
+        model: Some(ModelName::new("gpt-4o").expect("a model")),
         scopes: ["key:prod", "team:red"].map(|scope| Scope::new(scope).expect("a scope")).to_vec(),
         tokens: u64::MAX,
         tariff: Some(TariffHash([9; 16])),

@@ -8,11 +8,12 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use super::fault::{corrupt, of_commit, of_statement};
-use super::{SqliteOptions, open, query, rows, sql};
+use super::{SqliteOptions, credit, open, query, rows, sql};
 use crate::clock::Clock;
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
-    Account, AccountId, ArgumentsHash, Hold, HoldState, KeyHash, LedgerId, OperationKey, TariffHash, Timestamp,
+    Account, AccountId, ArgumentsHash, BudgetWindow, Hold, HoldState, KeyHash, LedgerId, OperationKey, TariffHash,
+    Timestamp,
 };
 use crate::store::StoreError;
 
@@ -202,6 +203,60 @@ fn load(
         }
         snapshot.overdue.insert(id.clone(), due);
     }
+    load_credit(connection, reads, snapshot)
+}
+
+/// Loads lots, budgets and windows: only of accounts that have any.
+fn load_credit(connection: &Connection, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+    for account in &reads.live_lots {
+        if snapshot.live_lots.insert(*account) {
+            each(connection, sql::SELECT_LIVE_LOTS, [*account], |row| {
+                snapshot.add_lot(credit::lot(row)?);
+                Ok(())
+            })?;
+        }
+    }
+    for key in &reads.lots {
+        if !snapshot.has_lot(*key) {
+            let mut statement = prepare(connection, sql::SELECT_LOT)?;
+            let found = find(&mut statement, rusqlite::params![key.account, key.lot], credit::lot)?;
+            snapshot.add_lot(found.ok_or_else(|| corrupt(format!("lot is missing, restore a backup: {key:?}")))?);
+        }
+    }
+    for key in &reads.budgets {
+        if !snapshot.budgets.contains_key(key) {
+            let params = rusqlite::params![key.account, credit::scope_column(key.scope.as_ref())];
+            let mut budgets = Vec::new();
+            each(connection, sql::SELECT_SCOPE_BUDGETS, params, |row| {
+                budgets.push(credit::budget(row)?);
+                Ok(())
+            })?;
+            snapshot.budgets.insert(key.clone(), budgets);
+        }
+    }
+    for key in &reads.windows {
+        if !snapshot.windows.contains_key(key) {
+            let params = rusqlite::params![key.account, key.budget, key.start.as_micros()];
+            let mut statement = prepare(connection, sql::SELECT_WINDOW)?;
+            let found = find(&mut statement, params, |row| credit::counted(row, *key))?;
+            snapshot.windows.insert(*key, found.unwrap_or_else(|| BudgetWindow::new(*key)));
+        }
+    }
+    Ok(())
+}
+
+/// Shows every row to `take`.
+fn each(
+    connection: &Connection,
+    statement: &str,
+    params: impl rusqlite::Params,
+    mut take: impl FnMut(&rusqlite::Row<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = prepare(connection, statement)?;
+    let mut found = statement.query(params).map_err(of_statement)?;
+    while let Some(row) = found.next().map_err(of_statement)? {
+        take(row)?;
+    }
     Ok(())
 }
 
@@ -217,7 +272,8 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet) -> Res
     }
     let mut statement = prepare(connection, sql::UPDATE_ACCOUNT_TERMS)?;
     for account in &changes.accounts {
-        let terms = |account: &Account| (account.status, account.limits, account.policy);
+        let counts = |account: &Account| (account.last_lot, account.last_budget, account.budgets);
+        let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account));
         if before.accounts.get(&account.id).map(terms) != Some(terms(account)) {
             rows::update_account_terms(&mut statement, account).map_err(of_statement)?;
         }
@@ -230,6 +286,7 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet) -> Res
     for hold in &changes.holds {
         rows::update_hold(&mut statement, hold).map_err(of_statement)?;
     }
+    write_credit(connection, changes)?;
     let mut statement = prepare(connection, sql::INSERT_ENTRY)?;
     for entry in &changes.entries {
         rows::insert_entry(&mut statement, entry).map_err(of_statement)?;
@@ -243,6 +300,35 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet) -> Res
     prepare(connection, sql::UPDATE_BUCKET)?
         .execute(rusqlite::params![rows::Count(position), hold, account, pause])
         .map_err(of_statement)?;
+    Ok(())
+}
+
+/// Writes lots, budgets and windows.
+fn write_credit(connection: &Connection, changes: &ChangeSet) -> Result<(), StoreError> {
+    if !changes.new_lots.is_empty() {
+        let mut statement = prepare(connection, sql::INSERT_LOT)?;
+        for lot in &changes.new_lots {
+            credit::insert_lot(&mut statement, lot).map_err(of_statement)?;
+        }
+    }
+    if !changes.lots.is_empty() {
+        let mut statement = prepare(connection, sql::UPDATE_LOT)?;
+        for lot in &changes.lots {
+            credit::update_lot(&mut statement, lot).map_err(of_statement)?;
+        }
+    }
+    if !changes.budgets.is_empty() {
+        let mut statement = prepare(connection, sql::UPSERT_BUDGET)?;
+        for budget in &changes.budgets {
+            credit::upsert_budget(&mut statement, budget).map_err(of_statement)?;
+        }
+    }
+    if !changes.windows.is_empty() {
+        let mut statement = prepare(connection, sql::UPSERT_WINDOW)?;
+        for window in &changes.windows {
+            credit::upsert_window(&mut statement, window).map_err(of_statement)?;
+        }
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! futures can be dropped in the middle of a transaction. Here a job that was begun is finished, whoever waits for it.
 
 mod commit;
+mod credit;
 mod fault;
 mod open;
 mod query;
@@ -23,10 +24,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use self::commit::Writer;
-use super::{Due, Store, StoreError, StoreErrorKind, Visitor};
+use super::{Due, Store, StoreError, StoreErrorKind, Visitor, Windows};
 use crate::clock::Clock;
 use crate::kernel::{Batch, Reply};
-use crate::model::{Account, AccountId, Entry, Hold, KeyHash, LedgerId, TariffHash};
+use crate::model::{Account, AccountId, Budget, Entry, Hold, KeyHash, LedgerId, Lot, TariffHash, Timestamp};
 
 /// Numbers that tune the embedded store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +170,21 @@ impl Store for SqliteStore {
     async fn holds(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<Arc<Hold>>, StoreError> {
         let account = account.clone();
         self.read(move |connection| query::holds(connection, &account, after, limit)).await
+    }
+
+    async fn lots(&self, account: &AccountId) -> Result<Vec<Arc<Lot>>, StoreError> {
+        let account = account.clone();
+        self.read(move |connection| query::lots(connection, &account)).await
+    }
+
+    async fn budgets(&self, account: &AccountId, after: u32, limit: u32) -> Result<Vec<Arc<Budget>>, StoreError> {
+        let account = account.clone();
+        self.read(move |connection| query::budgets(connection, &account, after, limit)).await
+    }
+
+    async fn windows(&self, account: &AccountId, budget: u32, from: Timestamp, limit: u32) -> Windows {
+        let account = account.clone();
+        self.read(move |connection| query::windows(connection, &account, budget, from, limit)).await
     }
 
     async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {

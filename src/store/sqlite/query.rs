@@ -7,11 +7,14 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::commit::{counters, find, prepare, target};
 use super::fault::of_statement;
-use super::{rows, sql};
+use super::{credit, rows, sql};
 use crate::kernel::KeyTarget;
-use crate::model::{Account, AccountId, Entry, Hold, HoldId, HoldState, KeyHash, RequestId, TariffHash, Timestamp};
+use crate::model::{
+    Account, AccountId, Budget, BudgetWindow, Entry, Hold, HoldId, HoldState, KeyHash, Lot, RequestId, TariffHash,
+    Timestamp,
+};
 use crate::store::sqlite::fault::corrupt;
-use crate::store::{Due, DueHold, Record, StoreError, Visitor};
+use crate::store::{Due, DueHold, DueLot, Record, StoreError, Visitor};
 
 pub(super) fn account(connection: &Connection, id: &AccountId) -> Result<Option<Account>, StoreError> {
     find(&mut prepare(connection, sql::SELECT_ACCOUNT)?, [id.as_str()], rows::account)
@@ -46,10 +49,47 @@ pub(super) fn holds(
     })
 }
 
+pub(super) fn lots(connection: &Connection, id: &AccountId) -> Result<Vec<Arc<Lot>>, StoreError> {
+    snapshot(connection, || match account(connection, id)? {
+        None => Ok(Vec::new()),
+        Some(account) => collect(connection, sql::SELECT_LIVE_LOTS, [account.number], credit::lot),
+    })
+}
+
+pub(super) fn budgets(
+    connection: &Connection,
+    id: &AccountId,
+    after: u32,
+    limit: u32,
+) -> Result<Vec<Arc<Budget>>, StoreError> {
+    snapshot(connection, || match account(connection, id)? {
+        None => Ok(Vec::new()),
+        Some(account) => {
+            collect(connection, sql::SELECT_BUDGETS, rusqlite::params![account.number, after, limit], credit::budget)
+        }
+    })
+}
+
+pub(super) fn windows(
+    connection: &Connection,
+    id: &AccountId,
+    budget: u32,
+    from: Timestamp,
+    limit: u32,
+) -> Result<Vec<BudgetWindow>, StoreError> {
+    snapshot(connection, || match account(connection, id)? {
+        None => Ok(Vec::new()),
+        Some(account) => {
+            let params = rusqlite::params![account.number, budget, from.as_micros(), limit];
+            collect(connection, sql::SELECT_WINDOWS, params, credit::window)
+        }
+    })
+}
+
 pub(super) fn due(connection: &Connection, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
     let pause: i64 = prepare(connection, sql::SELECT_BUCKET)?.query_row([], |row| row.get(3)).map_err(of_statement)?;
     if now.as_micros() < pause {
-        return Ok(Due::new(now, Vec::new()));
+        return Ok(Due::nothing(now));
     }
     let read = |row: &Row<'_>| {
         let damaged =
@@ -66,7 +106,14 @@ pub(super) fn due(connection: &Connection, now: Timestamp, limit: u32) -> Result
         })
     };
     let holds = collect(connection, sql::SELECT_DUE, rusqlite::params![now.as_micros(), limit], read)?;
-    Ok(Due::new(now, holds))
+    let read = |row: &Row<'_>| {
+        let account: String = row.get(0).map_err(of_statement)?;
+        let account = AccountId::new(account)
+            .map_err(|error| corrupt(format!("expired lot cannot be read, restore a backup: {error}")))?;
+        Ok(DueLot { account, lot: row.get(1).map_err(of_statement)? })
+    };
+    let lots = collect(connection, sql::SELECT_DUE_LOTS, rusqlite::params![now.as_micros(), limit], read)?;
+    Ok(Due::new(now, holds, lots))
 }
 
 /// The entries after number `after`. They lie scattered among the other accounts' entries; each knows where the one
@@ -134,7 +181,10 @@ pub(super) fn scan(connection: &Connection, visitor: &mut Visitor) -> Result<(),
         let go_on = visitor(Record::Counters(counters(connection)?))
             && visit(connection, sql::SCAN_ENTRIES, visitor, |row| rows::entry(row, None).map(Record::Entry))?
             && visit(connection, sql::SCAN_ACCOUNTS, visitor, |row| rows::account(row).map(Record::Account))?
-            && visit(connection, sql::SCAN_HOLDS, visitor, |row| rows::hold(row).map(Record::Hold))?;
+            && visit(connection, sql::SCAN_LOTS, visitor, |row| credit::lot(row).map(Record::Lot))?
+            && visit(connection, sql::SCAN_HOLDS, visitor, |row| rows::hold(row).map(Record::Hold))?
+            && visit(connection, sql::SCAN_BUDGETS, visitor, |row| credit::budget(row).map(Record::Budget))?
+            && visit(connection, sql::SCAN_WINDOWS, visitor, |row| credit::window(row).map(Record::Window))?;
         if go_on {
             visit(connection, sql::SCAN_KEYS, visitor, |row| {
                 let key = row.get::<_, Vec<u8>>(0).map_err(of_statement)?;

@@ -11,19 +11,19 @@ use crate::kernel::KeyTarget;
 use crate::model::{
     Account, AccountId, Amount, ArgumentsHash, Asset, Books, CallToken, ChainHash, Entry, EntryKind, Hold, HoldId,
     HoldState, KeyHash, Label, Lease, Limits, Metadata, OnLapse, OperationKey, Overrun, Pinned, Policy, Quantity,
-    RequestId, SignedAmount, Status, Timestamp,
+    RequestId, SignedAmount, Status, Timestamp, decode_takes, encode_takes,
 };
 use crate::store::StoreError;
 
 /// Reads the columns of a row one after the other; what cannot be is reported with the table's name.
-struct Columns<'a, 'r> {
+pub(super) struct Columns<'a, 'r> {
     row: &'a Row<'r>,
     table: &'static str,
     next: usize,
 }
 
 impl<'a, 'r> Columns<'a, 'r> {
-    fn new(row: &'a Row<'r>, table: &'static str) -> Self {
+    pub(super) fn new(row: &'a Row<'r>, table: &'static str) -> Self {
         Self { row, table, next: 0 }
     }
 
@@ -33,13 +33,13 @@ impl<'a, 'r> Columns<'a, 'r> {
         self.row.get_ref(column).map_err(|error| self.damaged(error))
     }
 
-    fn get<T: FromSql>(&mut self) -> Result<T, StoreError> {
+    pub(super) fn get<T: FromSql>(&mut self) -> Result<T, StoreError> {
         let value = self.raw()?;
         T::column_result(value).map_err(|error| self.damaged(error))
     }
 
     /// A column that is made into something else.
-    fn map<T: FromSql, U, E: std::fmt::Display>(
+    pub(super) fn map<T: FromSql, U, E: std::fmt::Display>(
         &mut self,
         make: impl FnOnce(T) -> Result<U, E>,
     ) -> Result<U, StoreError> {
@@ -47,7 +47,7 @@ impl<'a, 'r> Columns<'a, 'r> {
         make(value).map_err(|error| self.damaged(error))
     }
 
-    fn text(&mut self) -> Result<&'a str, StoreError> {
+    pub(super) fn text(&mut self) -> Result<&'a str, StoreError> {
         self.raw()?.as_str().map_err(|error| self.damaged(error))
     }
 
@@ -60,7 +60,10 @@ impl<'a, 'r> Columns<'a, 'r> {
         blob.try_into().map_err(|_| self.damaged(format!("{} bytes", blob.len())))
     }
 
-    fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    pub(super) fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         match self.row.get_ref(self.next) {
             Ok(ValueRef::Null) => {
                 self.next = self.next.saturating_add(1);
@@ -70,11 +73,11 @@ impl<'a, 'r> Columns<'a, 'r> {
         }
     }
 
-    fn amount(&mut self) -> Result<Amount, StoreError> {
+    pub(super) fn amount(&mut self) -> Result<Amount, StoreError> {
         self.map(Amount::new)
     }
 
-    fn unsigned(&mut self) -> Result<u64, StoreError> {
+    pub(super) fn unsigned(&mut self) -> Result<u64, StoreError> {
         self.map(|value: i64| u64::try_from(value))
     }
 
@@ -89,7 +92,7 @@ impl<'a, 'r> Columns<'a, 'r> {
         Ok(cost.map(|cost| Quantity { cost, tokens: tokens.unwrap_or(0) }))
     }
 
-    fn time(&mut self) -> Result<Timestamp, StoreError> {
+    pub(super) fn time(&mut self) -> Result<Timestamp, StoreError> {
         self.get().map(Timestamp::from_micros)
     }
 
@@ -105,7 +108,7 @@ impl<'a, 'r> Columns<'a, 'r> {
         Ok(Books::from_columns(columns))
     }
 
-    fn damaged(&self, cause: impl std::fmt::Display) -> StoreError {
+    pub(super) fn damaged(&self, cause: impl std::fmt::Display) -> StoreError {
         let number = self.row.get_ref(0).ok().and_then(|value| value.as_i64().ok()).unwrap_or(0);
         corrupt(format!("row cannot be read, restore a backup: {cause}: table={} row={number}", self.table))
     }
@@ -133,6 +136,10 @@ pub(super) fn account(row: &Row<'_>) -> Result<Account, StoreError> {
     let mut account = Account::new(id, number, asset, limits, policy, ChainHash::default());
     account.status = status;
     account.books = columns.books()?;
+    account.lots_free = columns.amount()?;
+    account.last_lot = columns.get()?;
+    account.last_budget = columns.get()?;
+    account.budgets = columns.get()?;
     account.open_holds = columns.get()?;
     account.lapsed_holds = columns.get()?;
     account.seq = columns.unsigned()?;
@@ -151,6 +158,7 @@ pub(super) fn hold(row: &Row<'_>) -> Result<Arc<Hold>, StoreError> {
     let token = CallToken(columns.bytes()?);
     let state = columns.map(HoldState::from_code)?;
     let pinned = Pinned::decode(columns.blob()?).map_err(|error| columns.damaged(error))?;
+    let takes = columns.optional(|columns| decode_takes(columns.blob()?).map_err(|error| columns.damaged(error)))?;
     Ok(Arc::new(Hold {
         id,
         number,
@@ -162,6 +170,8 @@ pub(super) fn hold(row: &Row<'_>) -> Result<Arc<Hold>, StoreError> {
         direct: pinned.direct,
         policy: pinned.policy,
         ceiling: pinned.ceiling,
+        windows: pinned.windows,
+        takes: takes.unwrap_or_default(),
         held: columns.amount()?,
         held_at_close: columns.amount()?,
         reported: columns.quantity()?,
@@ -259,6 +269,10 @@ pub(super) fn insert_account(statement: &mut Statement<'_>, account: &Account) -
         Signed(books.available_promo),
         Signed(books.held_promo),
         Signed(books.revenue_promo),
+        Units(account.lots_free),
+        account.last_lot,
+        account.last_budget,
+        account.budgets,
         account.open_holds,
         account.lapsed_holds,
         Count(account.seq),
@@ -282,6 +296,7 @@ pub(super) fn update_account(statement: &mut Statement<'_>, account: &Account) -
         Signed(books.available_promo),
         Signed(books.held_promo),
         Signed(books.revenue_promo),
+        Units(account.lots_free),
         account.open_holds,
         account.lapsed_holds,
         Count(account.seq),
@@ -307,6 +322,9 @@ pub(super) fn update_account_terms(statement: &mut Statement<'_>, account: &Acco
         Span(policy.lease.ttl),
         Span(policy.lease.grace),
         Span(policy.lease.late),
+        account.last_lot,
+        account.last_budget,
+        account.budgets,
     ])
 }
 
@@ -320,6 +338,7 @@ pub(super) fn insert_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlit
         hold.token.as_bytes(),
         hold.state.code(),
         Pinned::of(hold).encode(),
+        encode_takes(&hold.takes),
         Units(hold.held),
         Units(hold.held_at_close),
         Units(hold.reported.cost),
@@ -360,6 +379,7 @@ pub(super) fn update_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlit
         hold.deadline.as_micros(),
         hold.closed_at.map(Timestamp::as_micros),
         hold.due.map(Timestamp::as_micros),
+        encode_takes(&hold.takes),
     ])
 }
 
@@ -404,7 +424,7 @@ pub(super) fn insert_key(statement: &mut Statement<'_>, key: KeyHash, target: Ke
 }
 
 /// An amount as a column.
-struct Units(Amount);
+pub(super) struct Units(pub(super) Amount);
 /// A signed amount as a column.
 struct Signed(SignedAmount);
 /// A number as a column.

@@ -19,13 +19,13 @@ macro_rules! account_columns {
     () => {
         "account_no, id, asset, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, \
          grace, late, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
-         revenue_promo, open_holds, lapsed_holds, seq, head, last_position, last_at"
+         revenue_promo, lots_free, last_lot, last_budget, budgets, open_holds, lapsed_holds, seq, head, last_position, last_at"
     };
 }
 
 macro_rules! hold_columns {
     () => {
-        "hold_no, account_no, key, request, attempt, token, state, pinned, held, held_at_close, reported, reported_tokens, \
+        "hold_no, account_no, key, request, attempt, token, state, pinned, takes, held, held_at_close, reported, reported_tokens, \
          provisional, provisional_tokens, settled_as, settled_as_tokens, actual, actual_tokens, captured, written_off, \
          refunded, opened_at, deadline, closed_at, due"
     };
@@ -100,16 +100,16 @@ pub(super) const INSERT_ACCOUNT: &str = concat!(
     "insert into accounts (",
     account_columns!(),
     ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)"
+     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"
 );
 /// An account's money and the end of its journal: primary key.
 pub(super) const UPDATE_ACCOUNT: &str = "update accounts set available = ?2, held = ?3, revenue = ?4, funding = ?5, \
      promotion = ?6, breakage = ?7, write_off = ?8, available_promo = ?9, held_promo = ?10, revenue_promo = ?11, \
-     open_holds = ?12, lapsed_holds = ?13, seq = ?14, head = ?15, last_position = ?16, last_at = ?17 where account_no = ?1";
-/// What an account is held to: primary key.
+     lots_free = ?12, open_holds = ?13, lapsed_holds = ?14, seq = ?15, head = ?16, last_position = ?17, last_at = ?18 where account_no = ?1";
+/// What an account is held to, and how many lots and budgets it has: primary key.
 pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update accounts set status = ?2, credit = ?3, debt = ?4, open_holds_max = ?5, \
-     hold_max = ?6, held_max = ?7, ceiling = ?8, on_lapse = ?9, overrun = ?10, ttl = ?11, grace = ?12, late = ?13 \
-     where account_no = ?1";
+     hold_max = ?6, held_max = ?7, ceiling = ?8, on_lapse = ?9, overrun = ?10, ttl = ?11, grace = ?12, late = ?13, \
+     last_lot = ?14, last_budget = ?15, budgets = ?16 where account_no = ?1";
 
 /// What a key leads to: primary key.
 pub(super) const SELECT_KEY: &str = "select target from keys where hash = ?1";
@@ -135,13 +135,68 @@ pub(super) const INSERT_HOLD: &str = concat!(
     "insert into holds (",
     hold_columns!(),
     ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-     ?24, ?25)"
+     ?24, ?25, ?26)"
 );
 /// What changes in a hold: primary key; the partial indexes only when `due` changes.
 pub(super) const UPDATE_HOLD: &str = "update holds set state = ?2, held = ?3, held_at_close = ?4, reported = ?5, \
      reported_tokens = ?6, provisional = ?7, provisional_tokens = ?8, settled_as = ?9, settled_as_tokens = ?10, actual = ?11, \
-     actual_tokens = ?12, captured = ?13, written_off = ?14, refunded = ?15, deadline = ?16, closed_at = ?17, due = ?18 \
+     actual_tokens = ?12, captured = ?13, written_off = ?14, refunded = ?15, deadline = ?16, closed_at = ?17, due = ?18, takes = ?19 \
      where hold_no = ?1";
+
+macro_rules! lot_columns {
+    () => {
+        "account_no, lot_no, class, expiry, priority, models, amount, free, created_at"
+    };
+}
+
+macro_rules! budget_columns {
+    () => {
+        "account_no, budget_no, scope, window, metric, cap, active, version"
+    };
+}
+
+/// A lot by its number: primary key.
+pub(super) const SELECT_LOT: &str =
+    concat!("select ", lot_columns!(), " from lots where account_no = ?1 and lot_no = ?2");
+/// An account's lots with free money: lots_live.
+pub(super) const SELECT_LIVE_LOTS: &str =
+    concat!("select ", lot_columns!(), " from lots where account_no = ?1 and free > 0 order by lot_no");
+/// Lots that expired with money in them: lots_expiring.
+pub(super) const SELECT_DUE_LOTS: &str = "select a.id, l.lot_no from lots l join accounts a using (account_no) \
+     where l.free > 0 and l.expiry is not null and l.expiry <= ?1 order by l.expiry, l.account_no, l.lot_no limit ?2";
+/// A new lot.
+pub(super) const INSERT_LOT: &str =
+    concat!("insert into lots (", lot_columns!(), ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+/// What changes in a lot: primary key; the partial indexes only when it becomes empty or is filled again.
+pub(super) const UPDATE_LOT: &str = "update lots set free = ?3 where account_no = ?1 and lot_no = ?2";
+
+/// The budgets of a scope: budgets_scope.
+pub(super) const SELECT_SCOPE_BUDGETS: &str =
+    concat!("select ", budget_columns!(), " from budgets where account_no = ?1 and scope = ?2 order by budget_no");
+/// An account's budgets by number: primary key.
+pub(super) const SELECT_BUDGETS: &str = concat!(
+    "select ",
+    budget_columns!(),
+    " from budgets where account_no = ?1 and budget_no > ?2 order by budget_no limit ?3"
+);
+/// Makes a budget or changes it: primary key.
+pub(super) const UPSERT_BUDGET: &str = concat!(
+    "insert into budgets (",
+    budget_columns!(),
+    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict (account_no, budget_no) \
+     do update set cap = excluded.cap, active = excluded.active, version = excluded.version"
+);
+
+/// A window of a budget: primary key.
+pub(super) const SELECT_WINDOW: &str =
+    "select used, held from budget_windows where account_no = ?1 and budget_no = ?2 and start = ?3";
+/// The windows of a budget, in order: primary key.
+pub(super) const SELECT_WINDOWS: &str = "select account_no, budget_no, start, used, held from budget_windows \
+     where account_no = ?1 and budget_no = ?2 and start >= ?3 order by start limit ?4";
+/// Begins a window or changes what it counted: primary key.
+pub(super) const UPSERT_WINDOW: &str = "insert into budget_windows (account_no, budget_no, start, used, held) \
+     values (?1, ?2, ?3, ?4, ?5) on conflict (account_no, budget_no, start) \
+     do update set used = excluded.used, held = excluded.held";
 
 /// The operation an entry records: primary key.
 pub(super) const SELECT_OPERATION: &str = "select key, arguments, seq from entries where position = ?1";
@@ -168,6 +223,14 @@ pub(super) const SELECT_ENTRY: &str = concat!("select ", entry_columns!(""), " f
 pub(super) const SCAN_ACCOUNTS: &str = concat!("select ", account_columns!(), " from accounts order by account_no");
 /// All holds: primary key.
 pub(super) const SCAN_HOLDS: &str = concat!("select ", hold_columns!(), " from holds order by hold_no");
+/// All lots: primary key.
+pub(super) const SCAN_LOTS: &str = concat!("select ", lot_columns!(), " from lots order by account_no, lot_no");
+/// All budgets: primary key.
+pub(super) const SCAN_BUDGETS: &str =
+    concat!("select ", budget_columns!(), " from budgets order by account_no, budget_no");
+/// All windows: primary key.
+pub(super) const SCAN_WINDOWS: &str =
+    "select account_no, budget_no, start, used, held from budget_windows order by account_no, budget_no, start";
 /// All entries: primary key.
 pub(super) const SCAN_ENTRIES: &str = concat!(
     "select ",
