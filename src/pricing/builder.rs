@@ -1,10 +1,11 @@
 //! Tariffs made by hand.
 
-use std::collections::BTreeMap;
-
 use super::PriceError;
-use super::exact::Exact;
-use super::tariff::{Band, Content, Rates, ServiceTier, Tariff};
+use super::content::Content;
+use super::exact::{Exact, Flaw};
+use super::hours::{Hours, OffPeak};
+use super::rates::{Part, ServiceTier, Sheet};
+use super::tariff::Tariff;
 use crate::tokens::TokenClass;
 
 /// Collects the rates of a [`Tariff`], as plain decimal strings (`2.50`, no sign, no exponent, at most 28 digits).
@@ -32,8 +33,9 @@ use crate::tokens::TokenClass;
 #[must_use]
 pub struct TariffBuilder {
     content: Content,
-    rates: BTreeMap<(ServiceTier, u64), Rates>,
-    tier: ServiceTier,
+    sheet: Sheet,
+    hours: Vec<Hours>,
+    part: Part,
     above: u64,
     flaw: Option<PriceError>,
 }
@@ -43,8 +45,9 @@ impl Tariff {
     pub fn per_million(model: &str) -> TariffBuilder {
         TariffBuilder {
             content: Content::named(model, "USD"),
-            rates: BTreeMap::from([((ServiceTier::Standard, 0), Rates::default())]),
-            tier: ServiceTier::Standard,
+            sheet: Sheet::default(),
+            hours: Vec::new(),
+            part: Part::STANDARD,
             above: 0,
             flaw: None,
         }
@@ -58,9 +61,16 @@ impl TariffBuilder {
         self
     }
 
-    /// The rates that follow are those of `tier`, from an empty prompt on. What is not given falls back within the tier.
+    /// The rates that follow are those of `tier`, from an empty prompt on. What is not given is as in the standard tier.
     pub fn tier(mut self, tier: ServiceTier) -> Self {
-        self.tier = tier;
+        self.part = Part::Tier(tier);
+        self.branch(0)
+    }
+
+    /// The rates that follow hold at these hours, from an empty prompt on. What is not given is as at other hours.
+    pub fn off_peak(mut self, hours: Hours) -> Self {
+        self.part = Part::OffPeak(self.hours.len());
+        self.hours.push(hours);
         self.branch(0)
     }
 
@@ -99,10 +109,24 @@ impl TariffBuilder {
         self.rate(TokenClass::Reasoning, per_million)
     }
 
-    /// Any class.
-    pub fn rate(mut self, class: TokenClass, per_million: &str) -> Self {
-        let rate = self.read(class.name(), per_million, -6);
-        self.rates.entry((self.tier, self.above)).or_default().set(class, rate);
+    /// Any class of tokens; of what is no token, the rate of one, and of one second for
+    /// [milliseconds](TokenClass::Millisecond).
+    pub fn rate(mut self, class: TokenClass, rate: &str) -> Self {
+        let exponent = match class {
+            TokenClass::Millisecond => -3,
+            class if class.is_token() => -6,
+            _ => 0,
+        };
+        let rate = self.read(class.name(), rate, exponent);
+        self.sheet.set(self.part, self.above, class, rate);
+        self
+    }
+
+    /// A surcharge of the provider's on all tokens, which [`Tariff::with_uplift`] selects by its name: `1.1` is 10 % more.
+    pub fn uplift(mut self, name: &str, factor: &str) -> Self {
+        if let Some(factor) = self.read(name, factor, 0) {
+            self.content.uplifts.insert(name.to_owned(), factor);
+        }
         self
     }
 
@@ -122,28 +146,21 @@ impl TariffBuilder {
             return Err(flaw);
         }
         let mut content = self.content;
-        let mut below = Rates::default();
-        for ((tier, above), own) in self.rates {
-            let mut rates = own;
-            if above > 0 {
-                TokenClass::ALL
-                    .into_iter()
-                    .for_each(|class| rates.set(class, own.get(class).or_else(|| below.get(class))));
-            }
-            below = rates;
-            content.tiers.entry(tier).or_default().push(Band { above, rates: rates.resolved() });
-        }
+        content.tiers = self.sheet.tiers();
+        let bands = |index| self.sheet.bands(Part::OffPeak(index));
+        let hours = self.hours.into_iter().enumerate();
+        content.off_peak = hours.map(|(index, hours)| OffPeak { hours, bands: bands(index) }).collect();
         Tariff::new(content)
     }
 
     fn branch(mut self, above: u64) -> Self {
         self.above = above;
-        self.rates.entry((self.tier, above)).or_default();
+        self.sheet.set(self.part, above, TokenClass::Input, None);
         self
     }
 
     fn read(&mut self, name: &str, text: &str, exponent: i64) -> Option<Exact> {
-        let read = Exact::parse(text).and_then(|rate| rate.shifted(exponent).ok_or(super::exact::Flaw::TooPrecise));
+        let read = Exact::parse(text).and_then(|rate| rate.shifted(exponent).ok_or(Flaw::TooPrecise));
         match read {
             Ok(rate) => Some(rate),
             Err(flaw) => {

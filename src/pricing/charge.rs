@@ -1,13 +1,14 @@
 //! A charge: what usage costs at a tariff, line by line.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::content::{Adjustment, AdjustmentKind};
 use super::exact::Exact;
-use super::tariff::{Adjustment, AdjustmentKind, ServiceTier, Tariff};
+use super::rates::{Band, ServiceTier};
+use super::tariff::Tariff;
 use super::{PriceError, clip};
 use crate::model::{Amount, Asset, SignedAmount, TariffHash};
 use crate::tokens::{TokenClass, Usage};
@@ -53,9 +54,11 @@ pub(super) struct Bill {
     pub(super) model: Arc<str>,
     pub(super) tariff: TariffHash,
     pub(super) tier: ServiceTier,
+    pub(super) off_peak: bool,
     pub(super) lines: Vec<Line>,
     pub(super) adjustments: Arc<[Adjustment]>,
-    pub(super) unpriced: Arc<BTreeSet<String>>,
+    /// What was used comes before what the list has, so that it is the last to be cut.
+    pub(super) unpriced: Vec<String>,
 }
 
 /// The form of the evidence.
@@ -66,52 +69,90 @@ struct Evidence {
     model: Arc<str>,
     tariff: String,
     tier: ServiceTier,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    off_peak: bool,
     asset: String,
     /// Name, count, rate.
     lines: Vec<(String, u64, Exact)>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     adjustments: Arc<[Adjustment]>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    unpriced: Arc<BTreeSet<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unpriced: Vec<String>,
     exact: String,
 }
 
 impl Tariff {
     /// What `usage` costs, in units of `asset`: the branch is chosen by all its input, every class is priced at its own
     /// rate, fees and adjustments follow, and the exact sum is rounded up once. Classes that are unknown are not
-    /// charged; whether that is right, the certainty of a [`UsageReport`](crate::tokens::UsageReport) says.
+    /// charged; whether that is right, the certainty of a [`UsageReport`](crate::tokens::UsageReport) says. What is no
+    /// token and has no rate is not charged either, and named by [`Charge::unpriced`].
     ///
     /// # Errors
-    /// [`PriceError::WrongCurrency`] if the asset is another currency; [`PriceError::NoRate`] if a class was used that
-    /// has no price; [`PriceError::OutOfRange`] if the sum does not fit an amount.
+    /// [`PriceError::WrongCurrency`] if the asset is another currency; [`PriceError::NoRate`] if tokens were used that
+    /// have no price, or nothing that was used has one; [`PriceError::OutOfRange`] if the sum does not fit an amount.
     pub fn charge(&self, usage: &Usage, asset: Asset) -> Result<Charge, PriceError> {
-        let lines = usage.iter().filter(|(_, count)| *count > 0);
-        let lines = lines.map(|(class, count)| self.line(class, count, usage.total_input()));
-        self.sum(lines.collect::<Result<_, _>>()?, asset)
+        let tokens = usage.iter().filter(|(class, count)| class.is_token() && *count > 0);
+        let band = self.band(usage.total_input());
+        let line = |(class, count)| self.line(class, count, band.and_then(|band| band.rates.get(class)));
+        let mut lines = tokens.map(line).collect::<Result<Vec<_>, _>>()?;
+        let unpriced = self.add_units(&mut lines, usage, band)?;
+        match unpriced.first() {
+            Some((class, _)) if lines.is_empty() => {
+                Err(PriceError::NoRate { model: clip(self.model()), class: *class })
+            }
+            _ => self.sum(lines, &unpriced, asset),
+        }
     }
 
-    /// One class of a request with so many prompt tokens.
-    pub(super) fn line(&self, class: TokenClass, count: u64, prompt_tokens: u64) -> Result<Line, PriceError> {
-        let no_rate = || PriceError::NoRate { model: clip(self.model()), class };
-        let rate = self.rate(class, prompt_tokens).ok_or_else(no_rate)?;
-        Line::new(Item::Class(class), count, rate).ok_or_else(|| PriceError::OutOfRange { model: clip(self.model()) })
+    /// A line of a class, which must have a rate.
+    pub(super) fn line(&self, class: TokenClass, count: u64, rate: Option<Exact>) -> Result<Line, PriceError> {
+        let rate = rate.ok_or_else(|| PriceError::NoRate { model: clip(self.model()), class })?;
+        Line::new(Item::Class(class), count, rate).ok_or_else(|| self.out_of_range())
+    }
+
+    /// Adds lines of what is no token; returns what has no rate.
+    pub(super) fn add_units(
+        &self,
+        lines: &mut Vec<Line>,
+        usage: &Usage,
+        band: Option<&Band>,
+    ) -> Result<Vec<(TokenClass, u64)>, PriceError> {
+        let mut unpriced = Vec::new();
+        for (class, count) in usage.iter().filter(|(class, count)| !class.is_token() && *count > 0) {
+            match band.and_then(|band| band.rates.get(class)) {
+                Some(rate) => lines.push(self.line(class, count, Some(rate))?),
+                None => unpriced.push((class, count)),
+            }
+        }
+        Ok(unpriced)
     }
 
     /// The sum of lines with fees and adjustments, rounded up.
-    pub(super) fn sum(&self, mut lines: Vec<Line>, asset: Asset) -> Result<Charge, PriceError> {
+    pub(super) fn sum(
+        &self,
+        mut lines: Vec<Line>,
+        unpriced: &[(TokenClass, u64)],
+        asset: Asset,
+    ) -> Result<Charge, PriceError> {
         self.check_currency(asset)?;
         let content = self.content();
         let fee = Some(self.request_fee()).filter(|fee| !fee.is_zero());
         lines.extend(fee.and_then(|fee| Line::new(Item::Request, 1, fee)));
+        let used = unpriced.iter().map(|(class, count)| format!("{count} x {}", class.name()));
         let bill = Bill {
             model: Arc::clone(&content.model),
             tariff: self.hash(),
             tier: self.tier(),
+            off_peak: self.is_off_peak(),
             lines,
             adjustments: Arc::clone(&content.adjustments),
-            unpriced: Arc::clone(&content.unpriced),
+            unpriced: used.chain(content.unpriced.iter().cloned()).collect(),
         };
-        bill.charge(asset).ok_or_else(|| PriceError::OutOfRange { model: clip(self.model()) })
+        bill.charge(asset).ok_or_else(|| self.out_of_range())
+    }
+
+    fn out_of_range(&self) -> PriceError {
+        PriceError::OutOfRange { model: clip(self.model()) }
     }
 }
 
@@ -162,6 +203,11 @@ impl Charge {
         self.bill.tier
     }
 
+    /// Whether it was charged at off-peak rates.
+    pub fn is_off_peak(&self) -> bool {
+        self.bill.off_peak
+    }
+
     /// What was counted, at which rates; input first, fees last.
     pub fn lines(&self) -> &[Line] {
         &self.bill.lines
@@ -172,7 +218,8 @@ impl Charge {
         &self.bill.adjustments
     }
 
-    /// What the price list also has prices for, and this charge does not contain.
+    /// What this charge does not contain: what was used and has no rate, with its count, such as `3 x web_search`; then
+    /// what the price list has prices for that the tariff cannot express.
     pub fn unpriced(&self) -> impl Iterator<Item = &str> + '_ {
         self.bill.unpriced.iter().map(String::as_str)
     }
@@ -181,13 +228,10 @@ impl Charge {
     /// [4096](crate::model::Measured::EVIDENCE_BYTES_MAX) of them. The list of what is unpriced is cut where it would not fit.
     pub fn evidence(&self) -> Vec<u8> {
         const UNPRICED_BYTES_MAX: usize = 600;
-        let mut left = UNPRICED_BYTES_MAX;
-        let short = self.bill.unpriced.iter().filter(|name| match left.checked_sub(name.len().saturating_add(3)) {
-            Some(rest) => {
-                left = rest;
-                true
-            }
-            None => false,
+        let mut bytes = 0_usize;
+        let short = self.bill.unpriced.iter().take_while(|name| {
+            bytes = bytes.saturating_add(name.len()).saturating_add(3);
+            bytes <= UNPRICED_BYTES_MAX
         });
         let unpriced = short.cloned().collect();
         let evidence = Evidence {
@@ -195,10 +239,11 @@ impl Charge {
             model: Arc::clone(&self.bill.model),
             tariff: self.bill.tariff.to_string(),
             tier: self.bill.tier,
+            off_peak: self.bill.off_peak,
             asset: self.asset.to_string(),
             lines: self.bill.lines.iter().map(|line| (line.item.to_string(), line.count, line.rate)).collect(),
             adjustments: Arc::clone(&self.bill.adjustments),
-            unpriced: Arc::new(unpriced),
+            unpriced,
             exact: self.exact.to_string(),
         };
         // Strings and numbers: there is nothing here that JSON could refuse.
@@ -222,6 +267,7 @@ impl Charge {
             model: evidence.model,
             tariff: read_hash(&evidence.tariff).ok_or_else(|| malformed(&evidence.tariff))?,
             tier: evidence.tier,
+            off_peak: evidence.off_peak,
             lines: lines.ok_or_else(|| malformed("a line"))?,
             adjustments: evidence.adjustments,
             unpriced: evidence.unpriced,
@@ -268,7 +314,7 @@ impl Item {
     /// Whether the provider's uplifts apply to it.
     fn is_uplifted(self) -> bool {
         match self {
-            Self::Class(_) => true,
+            Self::Class(class) => class.is_token(),
             Self::Request => false,
         }
     }

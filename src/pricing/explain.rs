@@ -37,7 +37,8 @@ pub struct Explanation<'a> {
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let charge = self.charge;
-        writeln!(f, "{}, {}, tariff {}", charge.model(), charge.tier(), charge.tariff())?;
+        let hours = if charge.is_off_peak() { ", off-peak" } else { "" };
+        writeln!(f, "{}, {}{hours}, tariff {}", charge.model(), charge.tier(), charge.tariff())?;
         for line in charge.lines() {
             let rate = line.rate.to_string();
             writeln!(f, "  {:<15} {:>12} x {rate:<16} = {}", line.item, line.count, line.product)?;

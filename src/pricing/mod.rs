@@ -29,19 +29,25 @@
 mod book;
 mod builder;
 mod charge;
+mod content;
 mod exact;
 mod explain;
+mod hours;
 mod load;
 mod quote;
+mod rates;
 mod tariff;
 
 pub use book::{Merge, PriceBook};
 pub use builder::TariffBuilder;
 pub use charge::{Charge, Item, Line};
+pub use content::{Adjustment, AdjustmentKind};
 pub use exact::Exact;
 pub use explain::{Explanation, explain};
+pub use hours::Hours;
 pub use quote::Quote;
-pub use tariff::{Adjustment, AdjustmentKind, ServiceTier, Tariff};
+pub use rates::ServiceTier;
+pub use tariff::Tariff;
 
 use crate::model::Asset;
 pub use crate::model::{BookHash, TariffHash};
@@ -114,6 +120,9 @@ pub enum PriceError {
         /// What was asked for.
         uplift: String,
     },
+    /// Hours of the day, a day of the week or a time zone that are none.
+    #[error("hours cannot be read: {0}")]
+    MalformedHours(String),
     /// No service tier has this name.
     #[error("unknown service tier: {0}")]
     UnknownTier(String),

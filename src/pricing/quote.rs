@@ -2,10 +2,11 @@
 
 use super::charge::{Charge, Line};
 use super::exact::Exact;
-use super::tariff::{Band, Tariff};
+use super::rates::Band;
+use super::tariff::Tariff;
 use super::{PriceError, clip};
 use crate::model::{Amount, Asset};
-use crate::tokens::TokenClass;
+use crate::tokens::{TokenClass, Usage};
 
 /// The most a request can cost: its worst case over every class its tokens can turn out to be, and every branch of the
 /// tariff it can reach.
@@ -21,12 +22,22 @@ type Reach = fn(TokenClass) -> bool;
 
 impl Tariff {
     /// The most that `input` tokens, whatever part of them is cached or not text, and `output` tokens, reasoning
-    /// included, can cost. Usage within these bounds is never charged more; what is not tokens is not in it.
+    /// included, can cost, at any hour unless [`Tariff::at`] was called. Usage within these bounds is never charged
+    /// more. What is no token is not in it: see [`Tariff::quote_with`].
     ///
     /// # Errors
     /// As [`Tariff::charge`]: `NoRate` if there is input and no price for it, or output and no price for that.
     pub fn quote_request(&self, input: u64, output: u64, asset: Asset) -> Result<Quote, PriceError> {
-        self.quote(input, output, asset, |_| true)
+        self.quote(input, output, &Usage::new(), asset, |_| true)
+    }
+
+    /// The same, with the most that is used besides tokens: web searches, images, seconds. Token classes of `units` are
+    /// ignored.
+    ///
+    /// # Errors
+    /// As [`Tariff::quote_request`].
+    pub fn quote_with(&self, input: u64, output: u64, units: &Usage, asset: Asset) -> Result<Quote, PriceError> {
+        self.quote(input, output, units, asset, |_| true)
     }
 
     /// The same for a request whose input and output are text: audio and images, which may be dearer, are not feared.
@@ -34,7 +45,7 @@ impl Tariff {
     /// # Errors
     /// As [`Tariff::quote_request`].
     pub fn quote_text(&self, input: u64, output: u64, asset: Asset) -> Result<Quote, PriceError> {
-        self.quote(input, output, asset, is_text)
+        self.quote(input, output, &Usage::new(), asset, is_text)
     }
 
     /// The largest number of output tokens whose [quote](Tariff::quote_request) fits `amount`, to send upstream as the
@@ -78,18 +89,20 @@ impl Tariff {
         Ok(Some(most))
     }
 
-    fn quote(&self, input: u64, output: u64, asset: Asset, reach: Reach) -> Result<Quote, PriceError> {
-        let bands = self.bands();
-        let ends = bands.iter().skip(1).map(|next| next.above).chain([u64::MAX]);
-        let reached = bands.iter().zip(ends).filter(|(band, _)| band.above == 0 || band.above < input);
+    fn quote(&self, input: u64, output: u64, units: &Usage, asset: Asset, reach: Reach) -> Result<Quote, PriceError> {
         let mut worst: Option<Charge> = None;
-        for (band, end) in reached {
-            let sides = [(true, input.min(end)), (false, output)];
-            let lines = sides.into_iter().filter(|(_, count)| *count > 0);
-            let lines = lines.map(|(is_input, count)| self.dearest(band, is_input, count, reach));
-            let charge = self.sum(lines.collect::<Result<_, _>>()?, asset)?;
-            if worst.as_ref().is_none_or(|worst| worst.exact() < charge.exact()) {
-                worst = Some(charge);
+        for bands in self.bands_of_all_hours() {
+            let ends = bands.iter().skip(1).map(|next| next.above).chain([u64::MAX]);
+            for (band, end) in bands.iter().zip(ends).filter(|(band, _)| band.above == 0 || band.above < input) {
+                let sides = [(true, input.min(end)), (false, output)];
+                let sides = sides.into_iter().filter(|(_, count)| *count > 0);
+                let dearest = |(is_input, count)| self.dearest(band, is_input, count, reach);
+                let mut lines = sides.map(dearest).collect::<Result<Vec<_>, _>>()?;
+                let unpriced = self.add_units(&mut lines, units, Some(band))?;
+                let charge = self.sum(lines, &unpriced, asset)?;
+                if worst.as_ref().is_none_or(|worst| worst.exact() < charge.exact()) {
+                    worst = Some(charge);
+                }
             }
         }
         let worst = worst.ok_or_else(|| PriceError::NotPerToken {
@@ -102,11 +115,13 @@ impl Tariff {
     /// The line of tokens that all turn out to be of their direction's dearest class.
     fn dearest(&self, band: &Band, is_input: bool, count: u64, reach: Reach) -> Result<Line, PriceError> {
         // Of equals the last is taken: text before what falls back to it.
-        let classes = TokenClass::ALL.into_iter().rev().filter(|class| class.is_input() == is_input && reach(*class));
+        let classes = TokenClass::ALL.into_iter().rev().filter(|class| {
+            let direction = if is_input { class.is_input() } else { class.is_output() };
+            direction && reach(*class)
+        });
         let rate = |class: &TokenClass| band.rates.get(*class).unwrap_or(Exact::ZERO);
         let class = classes.max_by_key(rate).unwrap_or(if is_input { TokenClass::Input } else { TokenClass::Output });
-        // Any prompt of this branch has its rates.
-        self.line(class, count, band.above.saturating_add(1))
+        self.line(class, count, band.rates.get(class))
     }
 }
 
@@ -146,5 +161,7 @@ fn is_text(class: TokenClass) -> bool {
         | TokenClass::Output
         | TokenClass::Reasoning => true,
         TokenClass::AudioInput | TokenClass::ImageInput | TokenClass::AudioOutput | TokenClass::ImageOutput => false,
+        TokenClass::Citation | TokenClass::WebSearch | TokenClass::Query | TokenClass::Image => false,
+        TokenClass::Character | TokenClass::Millisecond => false,
     }
 }

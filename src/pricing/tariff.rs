@@ -1,15 +1,13 @@
 //! A tariff: the prices of one model, pinned by a hold and named by the hash of its content.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use super::content::{Adjustment, AdjustmentKind, Content};
 use super::exact::{Exact, Flaw};
+use super::rates::{Band, ServiceTier};
 use super::{PriceError, clip};
-use crate::model::{Asset, TariffHash};
+use crate::model::{Asset, TariffHash, Timestamp};
 use crate::tokens::TokenClass;
 
 /// The prices of one model.
@@ -20,7 +18,10 @@ use crate::tokens::TokenClass;
 ///   zero is a price like any other.
 /// - Rates may depend on the length of the prompt (all input tokens, cached ones included). The last branch whose
 ///   bound the prompt *exceeds* prices the whole request, not only the part above it.
-/// - A tariff may hold the rates of several service tiers; one is selected ([`Tariff::at_tier`]).
+/// - A tariff may hold the rates of several service tiers; one is selected ([`Tariff::at_tier`]). It may hold off-peak
+///   rates; [`Tariff::at`] selects them, if the time of the request is within their hours.
+/// - What is no token (web searches, images, spoken characters, seconds) has a rate each, or is
+///   [unpriced](super::Charge::unpriced).
 /// - A flat fee per request and factors (markup, discount, uplift, conversion) apply last.
 ///
 /// Cheap to clone. Two tariffs are equal exactly when their [hashes](Tariff::hash) are.
@@ -39,93 +40,6 @@ pub struct Tariff {
     content: Arc<Content>,
     hash: TariffHash,
 }
-
-/// The class of service a request was made with, where a provider prices them apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ServiceTier {
-    /// The ordinary one.
-    #[default]
-    Standard,
-    /// Answered within hours, in batches.
-    Batch,
-    /// Answered when there is room.
-    Flex,
-    /// Between flex and standard.
-    Balanced,
-    /// Answered first; `fast` is another name of it.
-    Priority,
-    /// Answered at the highest speed.
-    Ultrafast,
-    /// Short answers that classify or decide.
-    Decisions,
-}
-
-/// A factor on the cost, with the reason for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Adjustment {
-    /// What it is multiplied with, and who takes the difference.
-    pub kind: AdjustmentKind,
-    /// Why, such as `markup 20 %`.
-    pub name: String,
-    /// What is multiplied.
-    pub factor: Exact,
-}
-
-/// What an [`Adjustment`] multiplies, and who takes the difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdjustmentKind {
-    /// The provider takes more for its tokens: a region, a speed. Fees are not multiplied.
-    Uplift,
-    /// The seller takes more or less than the provider: a markup, a discount. It makes the
-    /// [margin](super::Charge::margin).
-    Markup,
-    /// The same money in another currency.
-    Conversion,
-}
-
-/// What is hashed and stored. Fields that were added later must be skipped when empty, so that old hashes stay.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Content {
-    version: u8,
-    pub(super) model: Arc<str>,
-    pub(super) currency: String,
-    pub(super) tier: ServiceTier,
-    pub(super) tiers: BTreeMap<ServiceTier, Vec<Band>>,
-    /// The fee per request.
-    pub(super) request: Exact,
-    /// Factors that apply.
-    pub(super) adjustments: Arc<[Adjustment]>,
-    /// Factors that apply only when they are asked for.
-    pub(super) uplifts: BTreeMap<String, Exact>,
-    /// Price fields of the source that this tariff cannot express.
-    pub(super) unpriced: Arc<BTreeSet<String>>,
-}
-
-/// The rates of requests whose prompt has more than `above` tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Band {
-    pub(super) above: u64,
-    pub(super) rates: Rates,
-}
-
-/// A rate per token for each class that has one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rates([Option<Exact>; TokenClass::ALL.len()]);
-
-/// A model's name is at most so long, so that the evidence of a charge stays short.
-const NAME_BYTES_MAX: usize = 256;
-
-/// So many factors apply at most, for the same reason.
-const ADJUSTMENTS_MAX: usize = 8;
-
-/// Rates and factors together have at most so many decimals: 128 bits then hold every cost below three million.
-const DECIMALS_MAX: u32 = 32;
 
 impl Tariff {
     /// Takes over content that a loader or builder has filled in.
@@ -181,7 +95,12 @@ impl Tariff {
         self.content.tiers.keys().copied()
     }
 
-    /// The rate per token of `class` in the selected tier, for a prompt of `prompt_tokens`; `None` if it has no price.
+    /// Whether off-peak rates were selected.
+    pub fn is_off_peak(&self) -> bool {
+        self.content.is_off_peak
+    }
+
+    /// The rate per unit of `class` in the selected tier, for a prompt of `prompt_tokens`; `None` if it has no price.
     pub fn rate(&self, class: TokenClass, prompt_tokens: u64) -> Option<Exact> {
         self.band(prompt_tokens)?.rates.get(class)
     }
@@ -201,7 +120,7 @@ impl Tariff {
         self.content.uplifts.iter().map(|(name, factor)| (name.as_str(), *factor))
     }
 
-    /// The fields of the price list that this tariff does not price: tools, units other than tokens, off-peak hours.
+    /// The fields of the price list that this tariff does not price, such as tools and video.
     pub fn unpriced(&self) -> impl Iterator<Item = &str> + '_ {
         self.content.unpriced.iter().map(String::as_str)
     }
@@ -212,6 +131,25 @@ impl Tariff {
     pub fn at_tier(&self, tier: ServiceTier) -> Self {
         let tier = if self.content.tiers.contains_key(&tier) { tier } else { ServiceTier::Standard };
         self.changed(|content| content.tier = tier).unwrap_or_else(|_| self.clone())
+    }
+
+    /// The rates that hold for a request made at `time`: the off-peak ones, if their hours are open, else the others. A
+    /// tariff without off-peak rates stays as it is. Without this call the ordinary rates are charged, and a quote is the
+    /// worst of all hours.
+    #[must_use]
+    pub fn at(&self, time: Timestamp) -> Self {
+        if self.content.off_peak.is_empty() {
+            return self.clone();
+        }
+        let open = self.content.off_peak.iter().find(|off_peak| off_peak.hours.contain(time));
+        let changed = self.changed(|content| {
+            content.off_peak.clear();
+            content.is_off_peak = open.is_some();
+            if let Some(open) = open {
+                content.tiers.insert(ServiceTier::Standard, open.bands.clone());
+            }
+        });
+        changed.unwrap_or_else(|_| self.clone())
     }
 
     /// This tariff with a markup of `percent` on the whole cost; below zero a discount. Exact, and on top of earlier
@@ -267,6 +205,13 @@ impl Tariff {
         self.content.tiers.get(&self.content.tier).map_or(&[], Vec::as_slice)
     }
 
+    /// The branches of the selected tier at ordinary hours, then those of off-peak hours that may still be open.
+    pub(super) fn bands_of_all_hours(&self) -> impl Iterator<Item = &[Band]> {
+        let is_timed = self.content.tier == ServiceTier::Standard;
+        let off_peak = self.content.off_peak.iter().filter(move |_| is_timed);
+        std::iter::once(self.bands()).chain(off_peak.map(|off_peak| off_peak.bands.as_slice()))
+    }
+
     /// The branch that prices a request with so many prompt tokens.
     pub(super) fn band(&self, prompt_tokens: u64) -> Option<&Band> {
         let bands = self.bands();
@@ -304,148 +249,5 @@ impl Eq for Tariff {}
 impl fmt::Debug for Tariff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tariff({} {} {})", self.model(), self.tier(), self.hash)
-    }
-}
-
-impl Content {
-    const VERSION: u8 = 1;
-
-    /// Nothing but the names; the caller fills in `tiers`.
-    pub(super) fn named(model: &str, currency: &str) -> Self {
-        Self {
-            version: Self::VERSION,
-            model: model.into(),
-            currency: currency.to_owned(),
-            tier: ServiceTier::Standard,
-            tiers: BTreeMap::new(),
-            request: Exact::ZERO,
-            adjustments: Arc::new([]),
-            uplifts: BTreeMap::new(),
-            unpriced: Arc::default(),
-        }
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        // Strings, numbers and maps with string keys: there is nothing here that JSON could refuse.
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        if self.version != Self::VERSION {
-            return Err(format!("unknown version {}", self.version));
-        }
-        if self.model.is_empty() || self.model.len() > NAME_BYTES_MAX || self.model.contains(char::is_control) {
-            return Err("model name is empty, longer than 256 bytes or has control characters".to_owned());
-        }
-        if Asset::new(&self.currency, 0).is_err() {
-            return Err(format!("no currency: {}", clip(&self.currency)));
-        }
-        if self.adjustments.len() > ADJUSTMENTS_MAX {
-            return Err(format!("more than {ADJUSTMENTS_MAX} adjustments"));
-        }
-        if !self.tiers.contains_key(&self.tier) || !self.tiers.contains_key(&ServiceTier::Standard) {
-            return Err(format!("no rates for tier {}", self.tier));
-        }
-        for (tier, bands) in &self.tiers {
-            let ascending = bands.is_sorted_by(|left, right| left.above < right.above);
-            if bands.first().is_none_or(|first| first.above != 0) || !ascending {
-                return Err(format!("branches of tier {tier} do not ascend from 0"));
-            }
-        }
-        // A factor more than the numbers have room for is refused now, not when a request has been made.
-        let rates = self.tiers.values().flatten().flat_map(|band| band.rates.0).flatten();
-        let rate_scale = rates.chain([self.request]).map(Exact::scale).max().unwrap_or(0);
-        let factors = self.adjustments.iter().map(|adjustment| adjustment.factor.scale());
-        if factors.fold(rate_scale, u32::saturating_add) > DECIMALS_MAX {
-            return Err(format!("rates and factors have more than {DECIMALS_MAX} decimals together"));
-        }
-        Ok(())
-    }
-}
-
-impl Rates {
-    pub(super) fn get(&self, class: TokenClass) -> Option<Exact> {
-        self.0.get(class as usize).copied().flatten()
-    }
-
-    pub(super) fn set(&mut self, class: TokenClass, rate: Option<Exact>) {
-        if let Some(slot) = self.0.get_mut(class as usize) {
-            *slot = rate;
-        }
-    }
-
-    /// These rates, where a class without one has the rate it falls back to (LiteLLM's rules; a zero is a rate).
-    pub(super) fn resolved(mut self) -> Self {
-        for class in TokenClass::ALL {
-            let fallback = match class {
-                TokenClass::Input | TokenClass::Output => None,
-                TokenClass::CacheRead | TokenClass::CacheWrite5m => self.get(TokenClass::Input),
-                TokenClass::CacheWrite1h => self.get(TokenClass::CacheWrite5m),
-                TokenClass::AudioInput | TokenClass::ImageInput => self.get(TokenClass::Input),
-                TokenClass::Reasoning | TokenClass::AudioOutput | TokenClass::ImageOutput => {
-                    self.get(TokenClass::Output)
-                }
-            };
-            self.set(class, self.get(class).or(fallback));
-        }
-        self
-    }
-}
-
-impl Serialize for Rates {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(TokenClass::ALL.into_iter().filter_map(|class| Some((class, self.get(class)?))))
-    }
-}
-
-impl<'de> Deserialize<'de> for Rates {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut rates = Self::default();
-        for (class, rate) in BTreeMap::<TokenClass, Exact>::deserialize(deserializer)? {
-            rates.set(class, Some(rate));
-        }
-        Ok(rates)
-    }
-}
-
-impl ServiceTier {
-    /// Every tier, the standard one first.
-    pub const ALL: [Self; 7] =
-        [Self::Standard, Self::Batch, Self::Flex, Self::Balanced, Self::Priority, Self::Ultrafast, Self::Decisions];
-
-    /// The name used in explanations, exports and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::Batch => "batch",
-            Self::Flex => "flex",
-            Self::Balanced => "balanced",
-            Self::Priority => "priority",
-            Self::Ultrafast => "ultrafast",
-            Self::Decisions => "decisions",
-        }
-    }
-}
-
-impl fmt::Display for ServiceTier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for ServiceTier {
-    type Err = PriceError;
-
-    /// Reads a name as providers send it; `default` is standard, `fast` is priority. `auto` is an error, as it does not
-    /// say what will be billed.
-    fn from_str(text: &str) -> Result<Self, PriceError> {
-        match text {
-            "default" => Ok(Self::Standard),
-            "fast" => Ok(Self::Priority),
-            name => Self::ALL
-                .into_iter()
-                .find(|tier| tier.name() == name)
-                .ok_or_else(|| PriceError::UnknownTier(clip(name))),
-        }
     }
 }

@@ -28,11 +28,23 @@ pub enum TokenClass {
     AudioOutput,
     /// Output image tokens.
     ImageOutput,
+    /// Tokens of cited sources, where they are sold apart; they are neither input nor output.
+    Citation,
+    /// Web searches the provider ran for the request.
+    WebSearch,
+    /// Queries of a search or rerank service.
+    Query,
+    /// Images made, where they are sold by the piece.
+    Image,
+    /// Characters to be spoken.
+    Character,
+    /// Milliseconds of audio, video or reserved time.
+    Millisecond,
 }
 
 impl TokenClass {
-    /// Every class, input first.
-    pub const ALL: [Self; 10] = [
+    /// Every class: input tokens, output tokens, then what is neither.
+    pub const ALL: [Self; 16] = [
         Self::Input,
         Self::CacheRead,
         Self::CacheWrite5m,
@@ -43,9 +55,15 @@ impl TokenClass {
         Self::Reasoning,
         Self::AudioOutput,
         Self::ImageOutput,
+        Self::Citation,
+        Self::WebSearch,
+        Self::Query,
+        Self::Image,
+        Self::Character,
+        Self::Millisecond,
     ];
 
-    /// Whether units of this class are sent to the model (the others come from it).
+    /// Whether it counts tokens that are sent to the model.
     pub fn is_input(self) -> bool {
         match self {
             Self::Input
@@ -55,7 +73,27 @@ impl TokenClass {
             | Self::AudioInput
             | Self::ImageInput => true,
             Self::Output | Self::Reasoning | Self::AudioOutput | Self::ImageOutput => false,
+            Self::Citation | Self::WebSearch | Self::Query | Self::Image | Self::Character | Self::Millisecond => false,
         }
+    }
+
+    /// Whether it counts tokens that come from the model.
+    pub fn is_output(self) -> bool {
+        match self {
+            Self::Output | Self::Reasoning | Self::AudioOutput | Self::ImageOutput => true,
+            Self::Input
+            | Self::CacheRead
+            | Self::CacheWrite5m
+            | Self::CacheWrite1h
+            | Self::AudioInput
+            | Self::ImageInput => false,
+            Self::Citation | Self::WebSearch | Self::Query | Self::Image | Self::Character | Self::Millisecond => false,
+        }
+    }
+
+    /// Whether it counts tokens of the request or of the answer.
+    pub fn is_token(self) -> bool {
+        self.is_input() || self.is_output()
     }
 
     /// The name used in explanations, exports and metrics.
@@ -71,6 +109,12 @@ impl TokenClass {
             Self::Reasoning => "reasoning",
             Self::AudioOutput => "audio_output",
             Self::ImageOutput => "image_output",
+            Self::Citation => "citation",
+            Self::WebSearch => "web_search",
+            Self::Query => "query",
+            Self::Image => "image",
+            Self::Character => "character",
+            Self::Millisecond => "millisecond",
         }
     }
 }
@@ -127,12 +171,12 @@ impl Usage {
 
     /// Sum of the known output classes, reasoning included.
     pub fn total_output(&self) -> u64 {
-        self.sum(|class| !class.is_input())
+        self.sum(TokenClass::is_output)
     }
 
-    /// Sum of everything known.
+    /// Sum of all known tokens; searches, images and the like are none.
     pub fn total(&self) -> u64 {
-        self.sum(|_| true)
+        self.sum(TokenClass::is_token)
     }
 
     fn sum(&self, wanted: impl Fn(TokenClass) -> bool) -> u64 {

@@ -7,8 +7,11 @@ use serde_json::value::RawValue;
 
 use super::json::{self, Object};
 use crate::pricing::book::PriceBook;
-use crate::pricing::exact::Exact;
-use crate::pricing::tariff::{Band, Content, Rates, ServiceTier, Tariff};
+use crate::pricing::content::Content;
+use crate::pricing::exact::{Exact, Flaw};
+use crate::pricing::hours::{Hours, OffPeak};
+use crate::pricing::rates::{Part, ServiceTier, Sheet};
+use crate::pricing::tariff::Tariff;
 use crate::pricing::{PriceError, clip};
 use crate::tokens::TokenClass;
 
@@ -39,139 +42,240 @@ impl PriceBook {
 
 /// Everything of an entry that has to do with prices.
 #[derive(Default)]
-struct Entry {
-    prices: BTreeMap<(ServiceTier, u64), Rates>,
+struct Entry<'a> {
+    model: &'a str,
+    is_xai: bool,
+    makes_images: bool,
+    sheet: Sheet,
+    tiered: Option<Vec<(u64, Object<'a>)>>,
+    off_peak: Option<Object<'a>>,
+    request: Exact,
     uplifts: BTreeMap<String, Exact>,
     unpriced: BTreeSet<String>,
 }
 
 fn tariff(model: &str, provider: Option<&str>, fields: &Object<'_>) -> Result<Tariff, PriceError> {
-    let mut entry = Entry::default();
-    let mut tiered = None;
+    let mut entry = Entry { model, is_xai: provider == Some("xai"), ..Entry::default() };
+    entry.makes_images = fields.text("mode").is_some_and(|mode| mode == "image_generation");
+    entry.add_defaults(provider, fields)?;
     for (name, value) in fields.iter() {
-        match name {
-            "tiered_pricing" => tiered = Some(tiers_by_length(model, value)?),
-            "provider_specific_entry" => entry.specific(model, value)?,
-            // The same price in units of Databricks.
-            "input_dbu_cost_per_token" | "output_dbu_cost_per_token" => {}
-            // An older name, which counts where the new one is missing.
-            "input_cost_per_token_cache_hit" if fields.get("cache_read_input_token_cost").is_some() => {}
-            name => entry.field(model, provider, name, value)?,
+        match better_than(name).filter(|better| fields.get(better).is_some()) {
+            // Another name of the same price.
+            Some("cache_read_input_token_cost" | "input_cost_per_second") => {}
+            Some(better) if entry.is_above_zero(fields, better) => entry.unpriced(name, value)?,
+            Some(_) | None => entry.field(name, value)?,
         }
     }
-    let mut content = Content::named(model, "USD");
-    content.tiers = match tiered {
-        Some(bands) => BTreeMap::from([(ServiceTier::Standard, bands)]),
-        None => entry.tiers(),
-    };
-    let rates = content.tiers.values().flatten().flat_map(|band| TokenClass::ALL.map(|class| band.rates.get(class)));
-    let is_priced = rates.flatten().any(|rate| !rate.is_zero());
-    let is_free = fields.get("input_cost_per_token").is_some() && entry.unpriced.iter().all(|name| is_extra(name));
-    if !is_priced && !is_free {
-        let names = Vec::from_iter(entry.unpriced).join(", ");
-        let reason = if names.is_empty() { "no price at all".to_owned() } else { names };
-        return Err(PriceError::NotPerToken { model: clip(model), reason: clip(&reason) });
-    }
-    content.uplifts = entry.uplifts;
-    content.unpriced = Arc::new(entry.unpriced);
-    Tariff::new(content)
+    entry.tariff(fields)
 }
 
-impl Entry {
-    fn field(&mut self, model: &str, provider: Option<&str>, name: &str, raw: &RawValue) -> Result<(), PriceError> {
-        let flaw = |flaw| PriceError::flaw(flaw, model, name, raw.get());
+/// The field that is taken instead of this one, where there is one.
+fn better_than(name: &str) -> Option<&'static str> {
+    match name {
+        "input_cost_per_token_cache_hit" => Some("cache_read_input_token_cost"),
+        "cost_per_second" => Some("input_cost_per_second"),
+        "input_cost_per_second" => Some("output_cost_per_second"),
+        "input_cost_per_image" => Some("output_cost_per_image"),
+        _ => None,
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// Rates that the list leaves to be known.
+    fn add_defaults(&mut self, provider: Option<&str>, fields: &Object<'_>) -> Result<(), PriceError> {
+        let listed = |name| fields.get(name).map(|raw| self.number(name, raw)).transpose();
+        // Fireworks reads from its cache at half the price.
+        let half = match (provider, listed("input_cost_per_token")?) {
+            (Some("fireworks_ai"), Some(input)) => Exact::parse("0.5").ok().and_then(|half| input.checked_mul(half)),
+            _ => None,
+        };
+        // What a maker of images says costs what it shows.
+        let shown = listed("output_cost_per_image_token")?.filter(|_| self.makes_images);
+        self.sheet.set(Part::STANDARD, 0, TokenClass::CacheRead, half);
+        self.sheet.set(Part::STANDARD, 0, TokenClass::Output, shown);
+        Ok(())
+    }
+
+    fn field(&mut self, name: &str, raw: &'a RawValue) -> Result<(), PriceError> {
+        match name {
+            "tiered_pricing" => self.tiered = Some(self.ranges(raw)?),
+            "off_peak_pricing" => self.off_peak = Some(json::object(raw).ok_or_else(|| self.malformed(name, raw))?),
+            "provider_specific_entry" => self.specific(raw)?,
+            "search_context_cost_per_query" => self.searches(name, raw)?,
+            "input_cost_per_request" => self.request = self.number(name, raw)?,
+            // Elsewhere it is the images shown to the model.
+            "input_cost_per_image" if !self.makes_images => self.unpriced(name, raw)?,
+            // The same price in units of Databricks.
+            "input_dbu_cost_per_token" | "output_dbu_cost_per_token" => {}
+            _ => self.rate(name, raw)?,
+        }
+        Ok(())
+    }
+
+    fn rate(&mut self, name: &str, raw: &RawValue) -> Result<(), PriceError> {
         if let Some((class, above, tier)) = rate_field(name) {
             // xAI's long prompts begin at the threshold, all others' above it.
-            let above = if provider == Some("xai") { above.saturating_sub(1) } else { above };
-            let rate = json::number(raw).map_err(flaw)?;
-            self.prices.entry((tier, above)).or_default().set(class, Some(rate));
-        } else if let Some(uplift) = uplift_field(name) {
-            self.uplifts.insert(uplift.to_owned(), json::number(raw).map_err(flaw)?);
-        } else if name.contains("cost") || name == "off_peak_pricing" {
-            let is_scalar = !raw.get().starts_with(['{', '[']);
-            let is_free = is_scalar && json::number(raw).map_err(flaw)?.is_zero();
-            if !is_free {
-                self.unpriced.insert(name.to_owned());
+            let above = if self.is_xai { above.saturating_sub(1) } else { above };
+            let rate = self.unit_rate(class, name, raw)?;
+            if rate.is_zero() && !class.is_token() {
+                return Ok(());
             }
+            self.sheet.set(Part::Tier(tier), above, class, Some(rate));
+        } else if let Some(uplift) = uplift_field(name) {
+            self.uplifts.insert(uplift.to_owned(), self.number(name, raw)?);
+        } else if name.contains("cost") {
+            self.unpriced(name, raw)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a price that no tariff has, unless it is nothing.
+    fn unpriced(&mut self, name: &str, raw: &RawValue) -> Result<(), PriceError> {
+        let is_free = !raw.get().starts_with(['{', '[']) && self.number(name, raw)?.is_zero();
+        if !is_free {
+            self.unpriced.insert(name.to_owned());
         }
         Ok(())
     }
 
     /// Anthropic's factors for a place and a speed stand among settings that are no prices.
-    fn specific(&mut self, model: &str, raw: &RawValue) -> Result<(), PriceError> {
+    fn specific(&mut self, raw: &RawValue) -> Result<(), PriceError> {
         for (name, value) in json::object(raw).iter().flat_map(Object::iter) {
             let uplift = match name {
                 "us" => "geo_us",
                 "fast" => "speed_fast",
                 _ => continue,
             };
-            let factor = json::number(value).map_err(|flaw| PriceError::flaw(flaw, model, name, value.get()))?;
-            self.uplifts.insert(uplift.to_owned(), factor);
+            self.uplifts.insert(uplift.to_owned(), self.number(name, value)?);
         }
         Ok(())
     }
 
-    /// The branches of each tier. What a tier does not say is as in the standard one, above a threshold as below it.
-    fn tiers(&self) -> BTreeMap<ServiceTier, Vec<Band>> {
-        let none = Rates::default();
-        let at = |tier, above| self.prices.get(&(tier, above)).unwrap_or(&none);
-        let tiers: BTreeSet<ServiceTier> =
-            self.prices.keys().map(|(tier, _)| *tier).chain([ServiceTier::Standard]).collect();
-        let bands = |tier: ServiceTier| {
-            let of_tier = self.prices.keys().filter(|(own, _)| *own == tier || *own == ServiceTier::Standard);
-            let bounds: BTreeSet<u64> = of_tier.map(|(_, above)| *above).chain([0]).collect();
-            let mut below = Rates::default();
-            let mut bands = Vec::new();
-            for above in bounds {
-                let (own, standard) = (at(tier, above), at(ServiceTier::Standard, above));
-                let mut rates = Rates::default();
-                for class in TokenClass::ALL {
-                    let mut rate = own.get(class).or_else(|| standard.get(class)).or_else(|| below.get(class));
-                    // A tier with an output rate of its own means it for reasoning, too.
-                    if class == TokenClass::Reasoning && tier != ServiceTier::Standard && own.get(class).is_none() {
-                        rate = own.get(TokenClass::Output).or(rate);
-                    }
-                    rates.set(class, rate);
-                }
-                below = rates;
-                bands.push(Band { above, rates: rates.resolved() });
+    /// Searches cost by how much is read; little is what is read where nothing else is asked for.
+    fn searches(&mut self, field: &str, raw: &RawValue) -> Result<(), PriceError> {
+        const LOW: &str = "search_context_size_low";
+        let sizes = json::object(raw).ok_or_else(|| self.malformed(field, raw))?;
+        let low = sizes.get(LOW).map(|low| self.number(LOW, low)).transpose()?;
+        self.sheet.set(Part::STANDARD, 0, TokenClass::WebSearch, low);
+        for (name, value) in sizes.iter() {
+            if Some(self.number(name, value)?) != low {
+                self.unpriced.insert(name.to_owned());
             }
-            bands
+        }
+        Ok(())
+    }
+
+    fn tariff(mut self, fields: &Object<'_>) -> Result<Tariff, PriceError> {
+        let mut content = Content::named(self.model, "USD");
+        if let Some(ranges) = self.tiered.take() {
+            self.sheet = self.sheet_of(&ranges)?;
+        }
+        content.tiers = self.sheet.tiers();
+        content.off_peak.extend(self.off_peak()?);
+        content.request = self.request;
+        let is_priced = !self.request.is_zero()
+            || content.tiers.values().flatten().flat_map(|band| band.rates.iter()).any(|rate| !rate.is_zero());
+        let is_free = fields.get("input_cost_per_token").is_some() && self.unpriced.iter().all(|name| is_extra(name));
+        if !is_priced && !is_free {
+            let names = Vec::from_iter(self.unpriced).join(", ");
+            let reason = if names.is_empty() { "no price at all".to_owned() } else { clip(&names) };
+            return Err(PriceError::NotPerToken { model: clip(self.model), reason });
+        }
+        content.uplifts = self.uplifts;
+        content.unpriced = Arc::new(self.unpriced);
+        Tariff::new(content)
+    }
+
+    /// `tiered_pricing`: ranges of prompt lengths.
+    fn ranges(&self, raw: &'a RawValue) -> Result<Vec<(u64, Object<'a>)>, PriceError> {
+        let range = |range: &'a RawValue| {
+            let rates = json::object(range)?;
+            Some((range_start(rates.get("range")?)?, rates))
         };
-        tiers.into_iter().map(|tier| (tier, bands(tier))).collect()
+        let ranges = json::array(raw).and_then(|ranges| ranges.into_iter().map(range).collect::<Option<Vec<_>>>());
+        ranges.ok_or_else(|| self.malformed("tiered_pricing", raw))
+    }
+
+    /// Each range has all the rates there are: nothing is taken from the entry or from the range below.
+    fn sheet_of(&self, ranges: &[(u64, Object<'_>)]) -> Result<Sheet, PriceError> {
+        let mut sheet = Sheet::default();
+        for (above, range) in ranges {
+            for (name, value) in range.iter().filter(|(name, _)| *name != "range") {
+                let Some((class, 0, ServiceTier::Standard)) = rate_field(name) else {
+                    return Err(self.malformed(name, value));
+                };
+                sheet.set(Part::STANDARD, *above, class, Some(self.number(name, value)?));
+            }
+        }
+        Ok(sheet)
+    }
+
+    fn off_peak(&self) -> Result<Option<OffPeak>, PriceError> {
+        let Some(fields) = &self.off_peak else {
+            return Ok(None);
+        };
+        let part = Part::OffPeak(0);
+        let mut sheet = self.sheet.clone();
+        for (name, value) in fields.iter() {
+            if let Some((class, 0, ServiceTier::Standard)) = rate_field(name) {
+                sheet.set(part, 0, class, Some(self.number(name, value)?));
+            }
+        }
+        let zone = fields.text("weekday_timezone");
+        let windows = match fields.get("windows") {
+            Some(windows) => json::array(windows).and_then(|windows| windows.into_iter().map(json::object).collect()),
+            None => Some(vec![Object(fields.0.clone())]),
+        };
+        let mut hours: Option<Hours> = None;
+        for window in windows.iter().flatten() {
+            let window = read_window(window, zone.as_deref())?;
+            hours = Some(match hours {
+                Some(hours) => hours.and(window),
+                None => window,
+            });
+        }
+        let hours = hours.ok_or_else(|| PriceError::MalformedHours(clip(self.model)))?;
+        Ok(Some(OffPeak { hours, bands: sheet.bands(part) }))
+    }
+
+    fn unit_rate(&self, class: TokenClass, name: &str, raw: &RawValue) -> Result<Exact, PriceError> {
+        let rate = self.number(name, raw)?;
+        match class {
+            // Listed per second.
+            TokenClass::Millisecond => rate.shifted(-3).ok_or(Flaw::TooPrecise),
+            _ => Ok(rate),
+        }
+        .map_err(|flaw| PriceError::flaw(flaw, self.model, name, raw.get()))
+    }
+
+    fn is_above_zero(&self, fields: &Object<'_>, name: &str) -> bool {
+        fields.get(name).is_some_and(|raw| self.number(name, raw).is_ok_and(|rate| !rate.is_zero()))
+    }
+
+    fn number(&self, name: &str, raw: &RawValue) -> Result<Exact, PriceError> {
+        json::number(raw).map_err(|flaw| PriceError::flaw(flaw, self.model, name, raw.get()))
+    }
+
+    fn malformed(&self, name: &str, raw: &RawValue) -> PriceError {
+        PriceError::flaw(Flaw::Malformed, self.model, name, raw.get())
     }
 }
 
-/// `tiered_pricing`: ranges of prompt lengths, each with all the rates there are.
-fn tiers_by_length(model: &str, raw: &RawValue) -> Result<Vec<Band>, PriceError> {
-    let malformed = || PriceError::MalformedPrice {
-        model: clip(model),
-        field: "tiered_pricing".to_owned(),
-        input: clip(raw.get()),
-    };
-    let mut bands: Vec<Band> = Vec::new();
-    for tier in json::array(raw).ok_or_else(malformed)? {
-        let tier = json::object(tier).ok_or_else(malformed)?;
-        let mut rates = Rates::default();
-        let mut above = None;
-        for (name, value) in tier.iter() {
-            match (name, rate_field(name)) {
-                ("range", _) => above = range_start(value),
-                (_, Some((class, 0, ServiceTier::Standard))) => {
-                    let rate = json::number(value).map_err(|flaw| PriceError::flaw(flaw, model, name, value.get()))?;
-                    rates.set(class, Some(rate));
-                }
-                _ => {
-                    return Err(PriceError::NotPerToken {
-                        model: clip(model),
-                        reason: format!("tiered {}", clip(name)),
-                    });
-                }
-            }
-        }
-        bands.push(Band { above: above.ok_or_else(malformed)?, rates: rates.resolved() });
+/// `hours_utc`, one span or several, on `weekdays` or every day.
+fn read_window(window: &Object<'_>, zone: Option<&str>) -> Result<Hours, PriceError> {
+    let malformed = || PriceError::MalformedHours(clip(window.get("hours_utc").map_or("", RawValue::get)));
+    let spans = window.get("hours_utc").ok_or_else(malformed)?.get();
+    let spans: Vec<String> = serde_json::from_str(spans)
+        .or_else(|_| serde_json::from_str(spans).map(|span: String| vec![span]))
+        .map_err(|_| malformed())?;
+    let mut hours = Hours::utc(&spans.iter().map(String::as_str).collect::<Vec<_>>())?;
+    if let Some(days) = window.get("weekdays") {
+        hours = hours.on(&serde_json::from_str::<Vec<i8>>(days.get()).map_err(|_| malformed())?)?;
     }
-    Ok(bands)
+    match zone {
+        Some(zone) => hours.in_zone(zone),
+        None => Ok(hours),
+    }
 }
 
 fn range_start(range: &RawValue) -> Option<u64> {
@@ -204,6 +308,12 @@ fn field_of(class: TokenClass) -> &'static [&'static str] {
         TokenClass::Reasoning => &["output_cost_per_reasoning_token"],
         TokenClass::AudioOutput => &["output_cost_per_audio_token"],
         TokenClass::ImageOutput => &["output_cost_per_image_token"],
+        TokenClass::Citation => &["citation_cost_per_token"],
+        TokenClass::WebSearch => &[],
+        TokenClass::Query => &["input_cost_per_query"],
+        TokenClass::Image => &["output_cost_per_image", "input_cost_per_image"],
+        TokenClass::Character => &["input_cost_per_character"],
+        TokenClass::Millisecond => &["output_cost_per_second", "input_cost_per_second", "cost_per_second"],
     }
 }
 
@@ -231,7 +341,7 @@ fn uplift_field(name: &str) -> Option<&'static str> {
 
 /// Prices of what may come on top of tokens. A model that has no others is not sold by them.
 fn is_extra(name: &str) -> bool {
-    ["search_context_cost_per_query", "grounding_cost_per_query", "citation_cost", "code_interpreter", "file_search"]
+    ["search_context_size", "grounding_cost_per_query", "code_interpreter", "file_search"]
         .iter()
         .any(|extra| name.contains(extra))
 }
