@@ -74,7 +74,8 @@
 //! # Features
 //!
 //! - `sqlite` (default): the embedded store. Links a bundled SQLite; a host that links another one turns it off.
-//! - `o200k` (default): exact counts with the o200k vocabulary.
+//! - `o200k` (default): exact counts with the o200k vocabulary (OpenAI), which also stands in for what is not built in.
+//! - `cl100k`, `deepseek`, `glm`, `kimi`, `llama3`, `minimax`, `mistral`, `qwen`: exact counts with those vocabularies.
 //! - `testing`: a manual clock, a store that fails on purpose, and the suite every store has to pass.
 
 #![warn(missing_docs, missing_debug_implementations)]
