@@ -49,6 +49,39 @@ pub struct Bounds {
 pub enum Remark {
     /// A number was negative, fractional or not a number at all: it was taken as missing.
     UnreadableNumber,
+    /// A number was larger than anything can have used: it was taken as missing.
+    HugeNumber,
+    /// A cumulative number fell: its highest value was kept, unless the provider's last word takes back what it said on
+    /// the way, and not to zero.
+    FallingNumber,
+    /// A part was larger than what includes it (cached above prompt, reasoning above output): it was cut to fit.
+    PartAboveWhole,
+    /// The total is not the sum of its parts, however they are read: the parts were taken. Where no reasoning is named
+    /// and the total is larger, the difference is taken for reasoning, as an estimate.
+    TotalDiffers,
+    /// The closing usage came twice, with other numbers: the higher ones were taken.
+    UsageRestated,
+    /// The response has steps that its totals leave out (another model's advice, a compaction): they are not billed.
+    UsageBeside,
+    /// The response ended before the provider's last word: its usage so far was taken, and what came after it counted.
+    UsageSoFar,
+    /// The response changed the model's name on its way: the first was kept.
+    ModelChanged,
+    /// Nobody said how large the prompt is: no input was billed.
+    InputUnknown,
+    /// The provider's tools were putting more into the prompt when the response broke off: its size is the least it
+    /// can have been.
+    InputGrows,
+    /// The model reasons without showing it, and the provider did not say how much: it was estimated.
+    HiddenReasoning,
+    /// The provider reported an error in place of (the rest of) the response.
+    UpstreamError,
+    /// An event was too large or damaged, and was skipped.
+    SkippedEvent,
+    /// An event (or the whole body) was not what the API sends, and was passed over.
+    UnreadableEvent,
+    /// Text was not valid UTF-8: what was not was replaced before counting.
+    InvalidText,
 }
 
 impl UsageReport {

@@ -1,0 +1,259 @@
+//! Anthropic messages, plain and as Bedrock's `InvokeModel` wraps them.
+
+use serde::Deserialize;
+
+use super::Reader;
+use crate::metering::observe::base64;
+use crate::metering::observe::channels::Channel;
+use crate::metering::observe::figures::{Figures, Includes};
+use crate::metering::observe::json::{Content, Count, Loose, Text};
+use crate::metering::observe::tally::{Standing, Tally};
+use crate::tokens::Remark;
+
+/// Reads message events and whole messages.
+///
+/// Usage is cumulative: later numbers replace earlier ones. The output of `message_start` is a placeholder and is
+/// passed over.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    /// The model shows all that it thinks, as only 3.7 does.
+    shows_thinking: bool,
+    /// The part of what was written to caches that lives an hour; only the first usage says.
+    long_lived: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    message: Loose<Message<'a>>,
+    #[serde(default)]
+    index: Loose<u64>,
+    #[serde(borrow, default)]
+    content_block: Loose<Block<'a>>,
+    #[serde(borrow, default)]
+    delta: Loose<Delta<'a>>,
+    #[serde(default)]
+    usage: Loose<Usage>,
+    /// Bedrock: the event itself, in Base64.
+    #[serde(borrow, default)]
+    bytes: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    model: Text<'a>,
+    #[serde(borrow, default)]
+    content: Loose<Vec<Loose<Block<'a>>>>,
+    #[serde(default)]
+    usage: Loose<Usage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Block<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    input: Option<&'a serde_json::value::RawValue>,
+    #[serde(borrow, default)]
+    content: Content<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Text<'a>,
+    #[serde(borrow, default)]
+    partial_json: Text<'a>,
+    #[serde(borrow, default)]
+    content: Content<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Usage {
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    cache_read_input_tokens: Count,
+    #[serde(default)]
+    cache_creation_input_tokens: Count,
+    #[serde(default)]
+    cache_creation: Loose<CacheCreation>,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    output_tokens_details: Loose<OutputDetails>,
+    #[serde(default)]
+    iterations: Loose<Vec<Loose<Iteration>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CacheCreation {
+    #[serde(default)]
+    ephemeral_1h_input_tokens: Count,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    thinking_tokens: Count,
+}
+
+/// A step of the response. What other steps than messages use is not in the totals.
+#[derive(Debug, Deserialize)]
+struct Iteration {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+impl Reader for Messages {
+    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+        if json.trim() == "[DONE]" {
+            return true;
+        }
+        let Ok(event) = serde_json::from_str::<Envelope<'_>>(json) else {
+            return false;
+        };
+        if !event.bytes.is_empty() {
+            return base64::decode(event.bytes.as_str())
+                .and_then(|inner| String::from_utf8(inner).ok())
+                .is_some_and(|inner| self.unwrapped(&inner, tally));
+        }
+        self.read(event, json, tally)
+    }
+}
+
+impl Messages {
+    /// An event out of its wrapping, which is not wrapped again.
+    fn unwrapped(&mut self, json: &str, tally: &mut Tally) -> bool {
+        serde_json::from_str::<Envelope<'_>>(json).is_ok_and(|event| self.read(event, json, tally))
+    }
+
+    fn read(&mut self, event: Envelope<'_>, json: &str, tally: &mut Tally) -> bool {
+        let index = event.index.0.unwrap_or(0);
+        match event.kind.as_str() {
+            "message_start" => {
+                if let Some(message) = &event.message.0 {
+                    self.start(message, tally);
+                }
+            }
+            "content_block_start" => {
+                if let Some(block) = &event.content_block.0 {
+                    self.block(index, block, false, tally);
+                }
+            }
+            "content_block_delta" => {
+                if let Some(delta) = &event.delta.0 {
+                    tally.text(Channel::text(index), delta.text.as_str());
+                    tally.text(Channel::reasoning(index), delta.thinking.as_str());
+                    tally.text(Channel::tool_arguments(index, 0), delta.partial_json.as_str());
+                    for part in &delta.content.0 {
+                        tally.text(Channel::text(index), part.text.as_str());
+                    }
+                }
+            }
+            "message_delta" => {
+                if let Some(usage) = &event.usage.0 {
+                    self.said(usage, tally);
+                }
+            }
+            "message_stop" => tally.end(),
+            "message" => match serde_json::from_str::<Message<'_>>(json) {
+                Ok(message) => self.whole(&message, tally),
+                Err(_) => return false,
+            },
+            "error" => tally.failed(),
+            // Pings, block ends, and whatever is added next.
+            _ => {}
+        }
+        true
+    }
+
+    fn start(&mut self, message: &Message<'_>, tally: &mut Tally) {
+        self.model(message, tally);
+        if let Some(usage) = &message.usage.0 {
+            let placeholder = Figures { output: None, reasoning: None, ..self.figures(usage, tally) };
+            tally.usage(&placeholder, Standing::SoFar);
+        }
+    }
+
+    fn whole(&mut self, message: &Message<'_>, tally: &mut Tally) {
+        self.model(message, tally);
+        for (index, block) in message.content.0.iter().flatten().enumerate() {
+            if let Some(block) = &block.0 {
+                self.block(index as u64, block, true, tally);
+            }
+        }
+        if let Some(usage) = &message.usage.0 {
+            self.said(usage, tally);
+        }
+    }
+
+    fn model(&mut self, message: &Message<'_>, tally: &mut Tally) {
+        self.shows_thinking |= message.model.as_str().contains("claude-3");
+        tally.model(message.model.as_str());
+    }
+
+    fn block(&mut self, index: u64, block: &Block<'_>, is_whole: bool, tally: &mut Tally) {
+        tally.text(Channel::text(index), block.text.as_str());
+        tally.text(Channel::reasoning(index), block.thinking.as_str());
+        match block.kind.as_str() {
+            "thinking" | "redacted_thinking" if !self.shows_thinking => tally.hides_reasoning(),
+            "redacted_thinking" => tally.hides_reasoning(),
+            "tool_use" => {
+                tally.text(Channel::tool_name(index, 0), block.name.as_str());
+                if let Some(input) = block.input.filter(|_| is_whole) {
+                    tally.text(Channel::tool_arguments(index, 0), input.get());
+                }
+            }
+            "server_tool_use" | "mcp_tool_use" => {
+                tally.text(Channel::tool_name(index, 0), block.name.as_str());
+                tally.input_grows();
+            }
+            _ => {}
+        }
+        if block.kind.as_str() == "compaction" {
+            for part in &block.content.0 {
+                tally.text(Channel::text(index), part.text.as_str());
+            }
+        }
+    }
+
+    fn said(&mut self, usage: &Usage, tally: &mut Tally) {
+        let beside = usage.iterations.0.iter().flatten().filter_map(|iteration| iteration.0.as_ref());
+        if beside.into_iter().any(|iteration| iteration.kind != "message") {
+            tally.remark(Remark::UsageBeside);
+        }
+        let figures = self.figures(usage, tally);
+        tally.usage(&figures, Standing::Last);
+    }
+
+    fn figures(&mut self, usage: &Usage, tally: &mut Tally) -> Figures {
+        let mut remark = |remark| tally.remark(remark);
+        let written = usage.cache_creation_input_tokens.read(&mut remark);
+        if let Some(split) = &usage.cache_creation.0 {
+            self.long_lived = self.long_lived.max(split.ephemeral_1h_input_tokens.read(&mut remark));
+        }
+        let thinking = usage.output_tokens_details.0.as_ref().map(|details| details.thinking_tokens);
+        Figures {
+            input: usage.input_tokens.read(&mut remark),
+            cache_read: usage.cache_read_input_tokens.read(&mut remark),
+            cache_write: written.map(|written| written.saturating_sub(self.long_lived.unwrap_or(0))),
+            cache_write_1h: self.long_lived,
+            output: usage.output_tokens.read(&mut remark),
+            reasoning: thinking.unwrap_or_default().read(&mut remark),
+            includes: Includes { cache: false, audio: true, reasoning: true },
+            ..Figures::default()
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Amazon Bedrock's `Converse`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Reader;
+use crate::metering::observe::channels::Channel;
+use crate::metering::observe::figures::{Figures, Includes};
+use crate::metering::observe::json::{Count, Loose, Text};
+use crate::metering::observe::tally::{Standing, Tally};
+use crate::tokens::Remark;
+
+/// Reads Converse events, as frames name them or wrapped under their name, and whole answers.
+///
+/// Bedrock generates to the end even when nobody listens any more, and bills it: a stream that is cut is best
+/// [drained](crate::metering::Cut::Drain).
+#[derive(Debug)]
+pub(super) struct Converse;
+
+#[derive(Debug, Deserialize)]
+struct Envelope<'a> {
+    #[serde(default, rename = "contentBlockIndex")]
+    index: Loose<u64>,
+    #[serde(borrow, default)]
+    start: Loose<Block<'a>>,
+    #[serde(borrow, default)]
+    delta: Loose<Block<'a>>,
+    #[serde(default)]
+    usage: Loose<Usage>,
+    #[serde(borrow, default)]
+    output: Loose<Output<'a>>,
+    #[serde(borrow, default, rename = "contentBlockStart")]
+    wrapped_start: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "contentBlockDelta")]
+    wrapped_delta: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+    #[serde(default, rename = "amazon-bedrock-invocationMetrics")]
+    metrics: Loose<Metrics>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Block<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default, rename = "toolUse")]
+    tool: Loose<Tool<'a>>,
+    #[serde(borrow, default, rename = "reasoningContent")]
+    reasoning: Loose<Reasoning<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tool<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reasoning<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    /// In whole answers.
+    #[serde(borrow, default, rename = "reasoningText")]
+    whole: Loose<ReasoningText<'a>>,
+    #[serde(borrow, default, rename = "redactedContent")]
+    redacted: Text<'a>,
+    #[serde(borrow, default)]
+    signature: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ReasoningText<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Output<'a> {
+    #[serde(borrow, default)]
+    message: Loose<Message<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: Loose<Vec<Loose<Block<'a>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Usage {
+    #[serde(default, rename = "inputTokens")]
+    input: Count,
+    #[serde(default, rename = "outputTokens")]
+    output: Count,
+    #[serde(default, rename = "totalTokens")]
+    total: Count,
+    #[serde(default, rename = "cacheReadInputTokens")]
+    cache_read: Count,
+    #[serde(default, rename = "cacheWriteInputTokens")]
+    cache_write: Count,
+}
+
+/// What Bedrock adds to the last event of an `InvokeModel` stream.
+#[derive(Debug, Deserialize)]
+struct Metrics {
+    #[serde(default, rename = "inputTokenCount")]
+    input: Count,
+    #[serde(default, rename = "outputTokenCount")]
+    output: Count,
+    #[serde(default, rename = "cacheReadInputTokenCount")]
+    cache_read: Count,
+    #[serde(default, rename = "cacheWriteInputTokenCount")]
+    cache_write: Count,
+}
+
+impl Reader for Converse {
+    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool {
+        if name.ends_with("Exception") || name == "error" {
+            tally.failed();
+            return true;
+        }
+        let Ok(event) = serde_json::from_str::<Envelope<'_>>(json) else {
+            return json.trim() == "[DONE]";
+        };
+        read(&event, tally);
+        // Under its name in InvokeModel's dress; never wrapped twice.
+        for wrapped in [event.wrapped_start, event.wrapped_delta, event.metadata].into_iter().flatten() {
+            match serde_json::from_str::<Envelope<'_>>(wrapped.get()) {
+                Ok(inner) => read(&inner, tally),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+fn read(event: &Envelope<'_>, tally: &mut Tally) {
+    let index = event.index.0.unwrap_or(0);
+    for block in [&event.start.0, &event.delta.0].into_iter().flatten() {
+        said(index, block, tally);
+    }
+    let message = event.output.0.as_ref().and_then(|output| output.message.0.as_ref());
+    for (index, block) in message.and_then(|message| message.content.0.as_ref()).into_iter().flatten().enumerate() {
+        if let Some(block) = &block.0 {
+            said(index as u64, block, tally);
+        }
+    }
+    let usage = event.usage.0.as_ref().map(|usage| usage.figures(&mut |remark| tally.remark(remark)));
+    let metrics = event.metrics.0.as_ref().map(|metrics| metrics.figures(&mut |remark| tally.remark(remark)));
+    if let Some(figures) = usage.or(metrics) {
+        tally.usage(&figures, Standing::Last);
+        tally.end();
+    }
+}
+
+fn said(index: u64, block: &Block<'_>, tally: &mut Tally) {
+    tally.text(Channel::text(index), block.text.as_str());
+    if let Some(tool) = &block.tool.0 {
+        tally.text(Channel::tool_name(index, 0), tool.name.as_str());
+        if let Some(input) = tool.input.map(RawValue::get) {
+            // A stream has it as text, bit by bit; a whole answer as an object.
+            let piece = serde_json::from_str::<Text<'_>>(input).unwrap_or_default();
+            tally.text(Channel::tool_arguments(index, 0), piece.0.as_deref().unwrap_or(input));
+        }
+    }
+    if let Some(reasoning) = &block.reasoning.0 {
+        let whole = reasoning.whole.0.as_ref().map(|whole| whole.text.as_str());
+        tally.text(Channel::reasoning(index), whole.unwrap_or(reasoning.text.as_str()));
+        if !reasoning.redacted.is_empty() || !reasoning.signature.is_empty() {
+            tally.hides_reasoning();
+        }
+    }
+}
+
+/// Bedrock counts caches beside the input.
+const INCLUDES: Includes = Includes { cache: false, audio: true, reasoning: true };
+
+impl Usage {
+    fn figures(&self, remark: &mut impl FnMut(Remark)) -> Figures {
+        Figures {
+            input: self.input.read(remark),
+            cache_read: self.cache_read.read(remark),
+            cache_write: self.cache_write.read(remark),
+            output: self.output.read(remark),
+            total: self.total.read(remark),
+            includes: INCLUDES,
+            ..Figures::default()
+        }
+    }
+}
+
+impl Metrics {
+    fn figures(&self, remark: &mut impl FnMut(Remark)) -> Figures {
+        Figures {
+            input: self.input.read(remark),
+            cache_read: self.cache_read.read(remark),
+            cache_write: self.cache_write.read(remark),
+            output: self.output.read(remark),
+            includes: INCLUDES,
+            ..Figures::default()
+        }
+    }
+}

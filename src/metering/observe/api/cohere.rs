@@ -1,0 +1,156 @@
+//! Cohere chat, version 2.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::Reader;
+use crate::metering::observe::channels::Channel;
+use crate::metering::observe::figures::Figures;
+use crate::metering::observe::json::{Count, Loose, OneOrMany, Text};
+use crate::metering::observe::tally::{Standing, Tally};
+use crate::tokens::Remark;
+
+/// Reads chat events and whole answers.
+///
+/// Cohere counts twice: `tokens` is what the model read and wrote, its own template included; `billed_units`, often
+/// a tenth of it, is what the customer pays. The bill is what is reported here, `tokens` only where there is none.
+#[derive(Debug)]
+pub(super) struct Chat;
+
+#[derive(Debug, Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default)]
+    index: Loose<u64>,
+    #[serde(borrow, default)]
+    delta: Loose<Delta<'a>>,
+    /// Whole answers.
+    #[serde(borrow, default)]
+    message: Loose<Message<'a>>,
+    #[serde(default)]
+    usage: Loose<Usage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    message: Loose<Message<'a>>,
+    #[serde(default)]
+    usage: Loose<Usage>,
+    #[serde(default)]
+    error: Loose<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: OneOrMany<Piece<'a>>,
+    #[serde(borrow, default)]
+    tool_plan: Text<'a>,
+    #[serde(borrow, default)]
+    tool_calls: OneOrMany<Call<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Piece<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Call<'a> {
+    #[serde(borrow, default)]
+    function: Loose<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    arguments: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Usage {
+    #[serde(default)]
+    billed_units: Loose<Counts>,
+    #[serde(default)]
+    tokens: Loose<Counts>,
+    #[serde(default)]
+    cached_tokens: Count,
+}
+
+#[derive(Debug, Deserialize)]
+struct Counts {
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    reasoning_tokens: Count,
+}
+
+impl Reader for Chat {
+    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+        let Ok(event) = serde_json::from_str::<Envelope<'_>>(json) else {
+            return json.trim() == "[DONE]";
+        };
+        let delta = event.delta.0.as_ref();
+        if delta.is_some_and(|delta| delta.error.0.is_some()) {
+            tally.failed();
+        }
+        let index = event.index.0.unwrap_or(0);
+        for message in
+            [delta.and_then(|delta| delta.message.0.as_ref()), event.message.0.as_ref()].into_iter().flatten()
+        {
+            said(index, message, tally);
+        }
+        let usage = delta.and_then(|delta| delta.usage.0.as_ref()).or(event.usage.0.as_ref());
+        if let Some(usage) = usage {
+            let figures = usage.figures(&mut |remark| tally.remark(remark));
+            tally.usage(&figures, Standing::Last);
+        }
+        if event.kind.as_str() == "message-end" {
+            tally.end();
+        }
+        true
+    }
+}
+
+fn said(index: u64, message: &Message<'_>, tally: &mut Tally) {
+    for (at, piece) in message.content.0.iter().enumerate() {
+        let index = index.saturating_add(at as u64);
+        tally.text(Channel::text(index), piece.text.as_str());
+        tally.text(Channel::reasoning(index), piece.thinking.as_str());
+    }
+    tally.text(Channel { part: u64::MAX, ..Channel::text(index) }, message.tool_plan.as_str());
+    for (at, call) in message.tool_calls.0.iter().enumerate() {
+        if let Some(function) = &call.function.0 {
+            let index = index.saturating_add(at as u64);
+            tally.text(Channel::tool_name(index, 0), function.name.as_str());
+            tally.text(Channel::tool_arguments(index, 0), function.arguments.as_str());
+        }
+    }
+}
+
+impl Usage {
+    fn figures(&self, remark: &mut impl FnMut(Remark)) -> Figures {
+        let reasoning = self.tokens.0.as_ref().map(|tokens| tokens.reasoning_tokens).unwrap_or_default();
+        let (counts, cached) = match (&self.billed_units.0, &self.tokens.0) {
+            (Some(billed), _) if billed.output_tokens != Count::Missing => (billed, Count::Missing),
+            (_, Some(tokens)) => (tokens, self.cached_tokens),
+            (_, None) => return Figures::default(),
+        };
+        Figures {
+            input: counts.input_tokens.read(remark),
+            cache_read: cached.read(remark),
+            output: counts.output_tokens.read(remark),
+            reasoning: reasoning.read(remark),
+            ..Figures::default()
+        }
+    }
+}

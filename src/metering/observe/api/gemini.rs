@@ -1,0 +1,226 @@
+//! Google's `generateContent`.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::Reader;
+use crate::metering::observe::channels::Channel;
+use crate::metering::observe::figures::{Figures, Includes};
+use crate::metering::observe::json::{Count, Loose, Text};
+use crate::metering::observe::tally::{Standing, Tally};
+use crate::tokens::Remark;
+
+/// Reads `GenerateContentResponse`s, streamed or whole.
+///
+/// Usage comes with every event and is cumulative. When the provider's own tools run, it starts anew with each phase,
+/// and the last event says the sum: so a counter that falls has begun a new phase, which is added to those before.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    output: Phases,
+    thoughts: Phases,
+    /// Calls come whole, in events of their own.
+    calls: u64,
+}
+
+/// A counter that may start anew.
+#[derive(Debug, Default)]
+struct Phases {
+    /// The sum of the phases before this one.
+    before: u64,
+    /// This phase, so far.
+    now: Option<u64>,
+}
+
+impl Phases {
+    /// Reads the counter; what it says of the response so far.
+    fn read(&mut self, count: Option<u64>, standing: Standing) -> Option<u64> {
+        match (count, standing) {
+            (Some(count), Standing::Last) => return Some(count.max(self.sum())),
+            (Some(count), Standing::SoFar) => {
+                if let Some(fallen) = self.now.filter(|now| count < *now) {
+                    self.before = self.before.saturating_add(fallen);
+                }
+                self.now = Some(count);
+            }
+            (None, _) => {}
+        }
+        self.now.map(|_| self.sum())
+    }
+
+    fn sum(&self) -> u64 {
+        self.before.saturating_add(self.now.unwrap_or(0))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    candidates: Loose<Vec<Candidate<'a>>>,
+    #[serde(borrow, default, rename = "usageMetadata")]
+    usage: Loose<Usage<'a>>,
+    #[serde(borrow, default, rename = "modelVersion")]
+    model: Text<'a>,
+    #[serde(default)]
+    error: Loose<IgnoredAny>,
+    /// The prompt was refused.
+    #[serde(default, rename = "promptFeedback")]
+    feedback: Loose<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Candidate<'a> {
+    #[serde(default)]
+    index: Loose<u64>,
+    #[serde(borrow, default)]
+    content: Loose<Parts<'a>>,
+    #[serde(borrow, default, rename = "finishReason")]
+    finish_reason: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow, default)]
+    parts: Loose<Vec<Loose<Part<'a>>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(default)]
+    thought: Loose<bool>,
+    #[serde(borrow, default, rename = "functionCall")]
+    call: Loose<Call<'a>>,
+    #[serde(borrow, default, rename = "executableCode")]
+    code: Loose<Code<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Call<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Code<'a> {
+    #[serde(borrow, default)]
+    code: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Usage<'a> {
+    #[serde(default, rename = "promptTokenCount")]
+    prompt: Count,
+    #[serde(default, rename = "cachedContentTokenCount")]
+    cached: Count,
+    #[serde(default, rename = "toolUsePromptTokenCount")]
+    tool_prompt: Count,
+    #[serde(default, rename = "candidatesTokenCount")]
+    candidates: Count,
+    #[serde(default, rename = "thoughtsTokenCount")]
+    thoughts: Count,
+    #[serde(default, rename = "totalTokenCount")]
+    total: Count,
+    #[serde(borrow, default, rename = "promptTokensDetails")]
+    prompt_details: Loose<Vec<Modality<'a>>>,
+    #[serde(borrow, default, rename = "cacheTokensDetails")]
+    cache_details: Loose<Vec<Modality<'a>>>,
+    #[serde(borrow, default, rename = "candidatesTokensDetails")]
+    candidates_details: Loose<Vec<Modality<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Modality<'a> {
+    #[serde(borrow, default)]
+    modality: Text<'a>,
+    #[serde(default, rename = "tokenCount")]
+    count: Count,
+}
+
+impl Reader for Contents {
+    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+        if json.trim() == "[DONE]" {
+            return true;
+        }
+        let Ok(content) = serde_json::from_str::<Content<'_>>(json) else {
+            return false;
+        };
+        if content.error.0.is_some() {
+            tally.failed();
+        }
+        tally.model(content.model.as_str());
+        let mut is_last = content.feedback.0.is_some();
+        for candidate in content.candidates.0.iter().flatten() {
+            self.candidate(candidate, tally);
+            is_last |= !candidate.finish_reason.is_empty();
+        }
+        if let Some(usage) = &content.usage.0 {
+            let standing = if is_last { Standing::Last } else { Standing::SoFar };
+            let figures = self.figures(usage, standing, &mut |remark| tally.remark(remark));
+            tally.usage(&figures, standing);
+        }
+        true
+    }
+}
+
+impl Contents {
+    fn candidate(&mut self, candidate: &Candidate<'_>, tally: &mut Tally) {
+        let index = candidate.index.0.unwrap_or(0);
+        let parts = candidate.content.0.as_ref().and_then(|content| content.parts.0.as_ref());
+        for part in parts.into_iter().flatten().filter_map(|part| part.0.as_ref()) {
+            let is_thought = part.thought.0 == Some(true);
+            let channel = if is_thought { Channel::reasoning(index) } else { Channel::text(index) };
+            tally.text(channel, part.text.as_str());
+            if let Some(call) = &part.call.0 {
+                self.calls += 1;
+                tally.text(Channel::tool_name(index, self.calls), call.name.as_str());
+                let arguments = call.args.map(RawValue::get).unwrap_or_default();
+                tally.text(Channel::tool_arguments(index, self.calls), arguments);
+            }
+            if let Some(code) = &part.code.0 {
+                tally.text(Channel::tool_arguments(index, 0), code.code.as_str());
+                tally.input_grows();
+            }
+        }
+    }
+
+    fn figures(&mut self, usage: &Usage<'_>, standing: Standing, remark: &mut impl FnMut(Remark)) -> Figures {
+        let thoughts = self.thoughts.read(usage.thoughts.read(remark), standing);
+        let output = self.output.read(usage.candidates.read(remark), standing);
+        // A phase has a total of its own; only the last one is of the whole.
+        let total = if standing == Standing::Last { usage.total.read(remark) } else { None };
+        let cached = usage.cache_details.0.as_deref().unwrap_or_default();
+        let prompt = usage.prompt_details.0.as_deref().unwrap_or_default();
+        let candidates = usage.candidates_details.0.as_deref().unwrap_or_default();
+        // What was read from a cache is counted there, whatever it is.
+        let mut beside_cache = |name| match (of(prompt, name, remark), of(cached, name, remark)) {
+            (Some(all), cached) => Some(all.saturating_sub(cached.unwrap_or(0))),
+            (None, _) => None,
+        };
+        // While it only thinks, or when nothing came of it, candidates are not mentioned.
+        let is_silent = thoughts.is_some() || standing == Standing::Last;
+        let (audio_in, image_in) = (beside_cache("AUDIO"), beside_cache("IMAGE"));
+        Figures {
+            input: usage.prompt.read(remark),
+            cache_read: usage.cached.read(remark),
+            audio_in,
+            image_in,
+            tool_input: usage.tool_prompt.read(remark),
+            output: output.or_else(|| is_silent.then_some(0)),
+            reasoning: thoughts,
+            audio_out: of(candidates, "AUDIO", remark),
+            image_out: of(candidates, "IMAGE", remark),
+            total,
+            includes: Includes { cache: true, audio: true, reasoning: false },
+            ..Figures::default()
+        }
+    }
+}
+
+/// The count of one modality.
+fn of(details: &[Modality<'_>], name: &str, remark: &mut impl FnMut(Remark)) -> Option<u64> {
+    details.iter().find(|detail| detail.modality.as_str() == name).and_then(|detail| detail.count.read(remark))
+}

@@ -1,0 +1,76 @@
+//! The built-in APIs, and a reader for each.
+
+mod anthropic;
+mod bedrock;
+mod cohere;
+mod gemini;
+mod ollama;
+mod openai_chat;
+mod openai_responses;
+
+use super::tally::Tally;
+
+/// An API whose responses can be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Api {
+    /// OpenAI chat completions, and what calls itself compatible with them: Azure, Groq, DeepSeek, xAI, OpenRouter,
+    /// Perplexity, Mistral, vLLM, llama.cpp and many more. Also the older text completions.
+    OpenAiChat,
+    /// OpenAI responses.
+    OpenAiResponses,
+    /// Anthropic messages, also as Bedrock's `InvokeModel` wraps them.
+    Anthropic,
+    /// Google's `generateContent` and `streamGenerateContent`, of Gemini and Vertex AI.
+    Gemini,
+    /// Amazon Bedrock's `Converse` and `ConverseStream`.
+    BedrockConverse,
+    /// Cohere chat, version 2.
+    Cohere,
+    /// Ollama's own chat and generate.
+    Ollama,
+}
+
+impl Api {
+    /// Every API.
+    pub const ALL: [Self; 7] = [
+        Self::OpenAiChat,
+        Self::OpenAiResponses,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::BedrockConverse,
+        Self::Cohere,
+        Self::Ollama,
+    ];
+
+    /// The name used in metrics and test data.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai_chat",
+            Self::OpenAiResponses => "openai_responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::BedrockConverse => "bedrock_converse",
+            Self::Cohere => "cohere_v2",
+            Self::Ollama => "ollama",
+        }
+    }
+
+    pub(super) fn reader(self) -> Box<dyn Reader> {
+        match self {
+            Self::OpenAiChat => Box::new(openai_chat::Chat::default()),
+            Self::OpenAiResponses => Box::new(openai_responses::Responses),
+            Self::Anthropic => Box::new(anthropic::Messages::default()),
+            Self::Gemini => Box::new(gemini::Contents::default()),
+            Self::BedrockConverse => Box::new(bedrock::Converse),
+            Self::Cohere => Box::new(cohere::Chat),
+            Self::Ollama => Box::new(ollama::Chat),
+        }
+    }
+}
+
+/// Reads the events of one API, and its whole bodies, which are events like any other here.
+pub(super) trait Reader: Send {
+    /// Reads one event into `tally`; says whether it was one of this API's.
+    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool;
+}

@@ -1,0 +1,250 @@
+//! OpenAI chat completions, with the deviations of those who are compatible with them.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::Reader;
+use crate::metering::observe::channels::Channel;
+use crate::metering::observe::figures::Figures;
+use crate::metering::observe::json::{Content, Count, Loose, Text};
+use crate::metering::observe::tally::{Standing, Tally};
+use crate::tokens::Remark;
+
+/// Reads chat completion chunks, whole chat completions, and the older text completions.
+#[derive(Debug, Default)]
+pub(super) struct Chat {
+    /// A choice has finished: usage from here on is for the whole response.
+    has_finished: bool,
+    /// Usage came in a chunk of its own.
+    closing: Option<Figures>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    model: Text<'a>,
+    #[serde(borrow, default)]
+    choices: Loose<Vec<Choice<'a>>>,
+    #[serde(default)]
+    usage: Loose<Usage>,
+    /// Groq says usage here too.
+    #[serde(default)]
+    x_groq: Loose<Groq>,
+    #[serde(default)]
+    error: Loose<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Groq {
+    #[serde(default)]
+    usage: Loose<Usage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: Loose<u64>,
+    #[serde(borrow)]
+    delta: Option<Message<'a>>,
+    /// Whole bodies, and some streams: there it repeats what the deltas said.
+    #[serde(borrow, default)]
+    message: Loose<Message<'a>>,
+    /// Text completions.
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
+    /// Moonshot says usage here.
+    #[serde(default)]
+    usage: Loose<Usage>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: Content<'a>,
+    #[serde(borrow, default)]
+    reasoning_content: Content<'a>,
+    #[serde(borrow, default)]
+    reasoning: Content<'a>,
+    #[serde(borrow, default)]
+    refusal: Content<'a>,
+    #[serde(borrow, default)]
+    tool_calls: Loose<Vec<Call<'a>>>,
+    #[serde(borrow, default)]
+    function_call: Loose<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Call<'a> {
+    index: Option<u64>,
+    #[serde(borrow, default)]
+    function: Loose<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    arguments: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Usage {
+    #[serde(default)]
+    prompt_tokens: Count,
+    #[serde(default)]
+    completion_tokens: Count,
+    #[serde(default)]
+    total_tokens: Count,
+    #[serde(default)]
+    prompt_tokens_details: Loose<PromptDetails>,
+    #[serde(default)]
+    completion_tokens_details: Loose<CompletionDetails>,
+    /// Copilot.
+    #[serde(default)]
+    reasoning_tokens: Count,
+    /// Moonshot.
+    #[serde(default)]
+    cached_tokens: Count,
+    /// DeepSeek.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Count,
+    #[serde(default)]
+    cache_read_input_tokens: Count,
+    #[serde(default)]
+    cache_creation_input_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Count,
+    #[serde(default)]
+    cache_write_tokens: Count,
+    #[serde(default)]
+    cache_creation_tokens: Count,
+    #[serde(default)]
+    audio_tokens: Count,
+    #[serde(default)]
+    image_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct CompletionDetails {
+    #[serde(default)]
+    reasoning_tokens: Count,
+    #[serde(default)]
+    audio_tokens: Count,
+    #[serde(default)]
+    image_tokens: Count,
+}
+
+impl Reader for Chat {
+    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool {
+        if json.trim() == "[DONE]" {
+            tally.settle_usage();
+            tally.end();
+            return true;
+        }
+        let Ok(chunk) = serde_json::from_str::<Chunk<'_>>(json) else {
+            return false;
+        };
+        if name == "error" || chunk.error.0.is_some() {
+            tally.failed();
+        }
+        tally.model(chunk.model.as_str());
+        let choices = chunk.choices.0.unwrap_or_default();
+        let has_choices = !choices.is_empty();
+        let mut usage = chunk.usage.0.or_else(|| chunk.x_groq.0.and_then(|groq| groq.usage.0));
+        for choice in choices {
+            self.choice(&choice, tally);
+            usage = usage.or(choice.usage.0);
+        }
+        if let Some(usage) = usage {
+            self.usage(&usage, has_choices, tally);
+        }
+        true
+    }
+}
+
+impl Chat {
+    fn choice(&mut self, choice: &Choice<'_>, tally: &mut Tally) {
+        let index = choice.index.0.unwrap_or(0);
+        tally.text(Channel::text(index), choice.text.as_str());
+        match (&choice.delta, &choice.message.0) {
+            (Some(message), _) | (None, Some(message)) => said(index, message, tally),
+            (None, None) => {}
+        }
+        self.has_finished |= !choice.finish_reason.is_empty();
+    }
+
+    fn usage(&mut self, usage: &Usage, has_choices: bool, tally: &mut Tally) {
+        let figures = usage.figures(&mut |remark| tally.remark(remark));
+        if figures == Figures::default() {
+            return;
+        }
+        let standing = if has_choices && !self.has_finished { Standing::SoFar } else { Standing::Last };
+        if !has_choices && self.closing.replace(figures).is_some_and(|before| before != figures) {
+            tally.remark(Remark::UsageRestated);
+        }
+        tally.usage(&figures, standing);
+    }
+}
+
+fn said(index: u64, message: &Message<'_>, tally: &mut Tally) {
+    for part in &message.content.0 {
+        let channel = if part.is_reasoning { Channel::reasoning(index) } else { Channel::text(index) };
+        tally.text(channel, part.text.as_str());
+    }
+    // Some send the same reasoning under both names.
+    let reasoning = [&message.reasoning_content, &message.reasoning].into_iter().find(|content| !content.is_empty());
+    for part in reasoning.into_iter().flat_map(|content| &content.0) {
+        tally.text(Channel::reasoning(index), part.text.as_str());
+    }
+    for part in &message.refusal.0 {
+        tally.text(Channel::text(index), part.text.as_str());
+    }
+    for (at, call) in message.tool_calls.0.iter().flatten().enumerate() {
+        if let Some(function) = &call.function.0 {
+            called(index, call.index.unwrap_or(at as u64), function, tally);
+        }
+    }
+    if let Some(function) = &message.function_call.0 {
+        called(index, 0, function, tally);
+    }
+}
+
+fn called(index: u64, call: u64, function: &Function<'_>, tally: &mut Tally) {
+    tally.text(Channel::tool_name(index, call), function.name.as_str());
+    tally.text(Channel::tool_arguments(index, call), function.arguments.as_str());
+}
+
+impl Usage {
+    fn figures(&self, remark: &mut impl FnMut(Remark)) -> Figures {
+        let none = PromptDetails::default();
+        let prompt = self.prompt_tokens_details.0.as_ref().unwrap_or(&none);
+        let none = CompletionDetails::default();
+        let completion = self.completion_tokens_details.0.as_ref().unwrap_or(&none);
+        let cached = prompt
+            .cached_tokens
+            .or(self.cached_tokens)
+            .or(self.prompt_cache_hit_tokens)
+            .or(self.cache_read_input_tokens);
+        let written = prompt.cache_write_tokens.or(prompt.cache_creation_tokens).or(self.cache_creation_input_tokens);
+        Figures {
+            input: self.prompt_tokens.read(remark),
+            cache_read: cached.read(remark),
+            cache_write: written.read(remark),
+            audio_in: prompt.audio_tokens.read(remark),
+            image_in: prompt.image_tokens.read(remark),
+            output: self.completion_tokens.read(remark),
+            reasoning: completion.reasoning_tokens.or(self.reasoning_tokens).read(remark),
+            audio_out: completion.audio_tokens.read(remark),
+            image_out: completion.image_tokens.read(remark),
+            total: self.total_tokens.read(remark),
+            ..Figures::default()
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The text that was delivered, counted channel by channel.
+
+use crate::tokens::{TextCounter, Vocabulary};
+
+/// A run of text that the model wrote as one: tokens never span two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Channel {
+    pub(super) kind: Kind,
+    /// Which answer, block or item of the response.
+    pub(super) index: u64,
+    /// Which part of it, where it has parts (the calls of one answer).
+    pub(super) part: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Reasoning,
+    ToolName,
+    ToolArguments,
+}
+
+impl Channel {
+    pub(super) fn text(index: u64) -> Self {
+        Self { kind: Kind::Text, index, part: 0 }
+    }
+
+    pub(super) fn reasoning(index: u64) -> Self {
+        Self { kind: Kind::Reasoning, index, part: 0 }
+    }
+
+    pub(super) fn tool_name(index: u64, part: u64) -> Self {
+        Self { kind: Kind::ToolName, index, part }
+    }
+
+    pub(super) fn tool_arguments(index: u64, part: u64) -> Self {
+        Self { kind: Kind::ToolArguments, index, part }
+    }
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Text, tool names and arguments.
+    pub(super) output: u64,
+    /// Reasoning that was shown.
+    pub(super) reasoning: u64,
+    /// How many tool calls that were.
+    pub(super) calls: u64,
+}
+
+/// A counter for each channel. At most [`Channels::OPEN_MAX`] at a time: a response that interleaves more has the
+/// oldest of them closed, which may cost a token each time.
+#[derive(Debug)]
+pub(super) struct Channels {
+    vocabulary: Vocabulary,
+    open: Vec<(Channel, TextCounter)>,
+    closed: Counted,
+}
+
+impl Channels {
+    const OPEN_MAX: usize = 128;
+
+    pub(super) fn new(vocabulary: Vocabulary) -> Self {
+        Self { vocabulary, open: Vec::new(), closed: Counted::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(super) fn push(&mut self, channel: Channel, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        // The channel at hand is nearly always the last one.
+        if let Some((_, counter)) = self.open.iter_mut().rev().find(|(open, _)| *open == channel) {
+            counter.push(text);
+            return;
+        }
+        if self.open.len() >= Self::OPEN_MAX {
+            let (channel, counter) = self.open.remove(0);
+            self.closed.add(channel.kind, counter.count());
+        }
+        let mut counter = TextCounter::new(self.vocabulary);
+        counter.push(text);
+        self.open.push((channel, counter));
+    }
+
+    pub(super) fn count(&self) -> Counted {
+        let mut counted = self.closed;
+        for (channel, counter) in &self.open {
+            counted.add(channel.kind, counter.count());
+        }
+        counted
+    }
+
+    /// Whether every count is exact.
+    pub(super) fn is_exact(&self) -> bool {
+        self.vocabulary.is_built_in() && self.open.iter().all(|(_, counter)| counter.is_exact())
+    }
+}
+
+impl Counted {
+    fn add(&mut self, kind: Kind, count: u64) {
+        match kind {
+            Kind::Text | Kind::ToolArguments => self.output = self.output.saturating_add(count),
+            Kind::ToolName => {
+                self.output = self.output.saturating_add(count);
+                self.calls = self.calls.saturating_add(1);
+            }
+            Kind::Reasoning => self.reasoning = self.reasoning.saturating_add(count),
+        }
+    }
+
+    /// What was counted after `earlier`.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self {
+            output: self.output.saturating_sub(earlier.output),
+            reasoning: self.reasoning.saturating_sub(earlier.reasoning),
+            calls: self.calls.saturating_sub(earlier.calls),
+        }
+    }
+}

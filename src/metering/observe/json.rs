@@ -1,0 +1,215 @@
+//! Lenient JSON: what is missing, odd or new costs its own field and nothing else.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::tokens::Remark;
+
+/// A field of any shape, read as `T` if it is one.
+#[derive(Debug)]
+pub(super) struct Loose<T>(pub(super) Option<T>);
+
+impl<T> Default for Loose<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Loose<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
+    }
+}
+
+/// One `T`, or a list of them; what is no `T` is left out.
+#[derive(Debug)]
+pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let read = |lexeme| serde_json::from_str::<Vec<Loose<T>>>(lexeme).unwrap_or_default();
+        Ok(Self(match raw.get().starts_with('[') {
+            true => read(raw.get()).into_iter().filter_map(|item| item.0).collect(),
+            false => serde_json::from_str(raw.get()).into_iter().collect(),
+        }))
+    }
+}
+
+/// A string; anything else is as good as none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text<'a>(pub(super) Option<Cow<'a, str>>);
+
+impl<'a> Text<'a> {
+    fn of_lexeme(lexeme: &'a str) -> Self {
+        let Some(inner) = lexeme.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+            return Self(None);
+        };
+        match memchr(b'\\', inner.as_bytes()) {
+            None => Self(Some(Cow::Borrowed(inner))),
+            Some(_) => Self(serde_json::from_str(lexeme).ok().map(Cow::Owned)),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.as_str().is_empty()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self::of_lexeme(raw.get()))
+    }
+}
+
+/// Content that is a string, or a list of parts that are text or thinking; anything else is empty.
+#[derive(Debug, Default)]
+pub(super) struct Content<'a>(pub(super) Vec<Part<'a>>);
+
+/// A piece of content.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) text: Text<'a>,
+    pub(super) is_reasoning: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct PartFields<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Content<'a>,
+}
+
+impl Content<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|part| part.text.is_empty())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let lexeme = raw.get();
+        if !lexeme.starts_with('[') {
+            return Ok(Self(vec![Part { text: Text::of_lexeme(lexeme), is_reasoning: false }]));
+        }
+        let list: Vec<Loose<PartFields<'a>>> = serde_json::from_str(lexeme).unwrap_or_default();
+        let mut parts = Vec::new();
+        for fields in list.into_iter().filter_map(|part| part.0) {
+            parts.push(Part { text: fields.text, is_reasoning: false });
+            parts.extend(fields.thinking.0.into_iter().map(|part| Part { is_reasoning: true, ..part }));
+        }
+        Ok(Self(parts))
+    }
+}
+
+/// No response has used more tokens of a class than this; a larger number is no count of tokens.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+/// A provider's number of tokens, whatever it wrote there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Count {
+    /// Not there, or null.
+    #[default]
+    Missing,
+    /// A count.
+    Is(u64),
+    /// Negative, fractional, or no number.
+    Unreadable,
+    /// More than anything can have used.
+    Huge,
+}
+
+impl Count {
+    /// The lexeme decides, so that no number passes through a float.
+    fn of_lexeme(lexeme: &str) -> Self {
+        // `12.0` is how some write 12.
+        let whole = match lexeme.split_once('.') {
+            Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
+            Some(_) => return Self::Unreadable,
+            None => lexeme,
+        };
+        if whole == "null" {
+            return Self::Missing;
+        }
+        if whole.is_empty() || !whole.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Self::Unreadable;
+        }
+        match whole.parse() {
+            Ok(count) if count <= COUNT_MAX => Self::Is(count),
+            Ok(_) | Err(_) => Self::Huge,
+        }
+    }
+
+    /// The count, if it is one; what is odd about it goes to `remark`.
+    pub(super) fn read(self, remark: &mut impl FnMut(Remark)) -> Option<u64> {
+        match self {
+            Self::Missing => None,
+            Self::Is(count) => Some(count),
+            Self::Unreadable => {
+                remark(Remark::UnreadableNumber);
+                None
+            }
+            Self::Huge => {
+                remark(Remark::HugeNumber);
+                None
+            }
+        }
+    }
+
+    /// This count, or the other where this one is missing.
+    pub(super) fn or(self, other: Self) -> Self {
+        match self {
+            Self::Missing => other,
+            Self::Is(_) | Self::Unreadable | Self::Huge => self,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self::of_lexeme(raw.get()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Count;
+
+    #[test]
+    fn a_count_is_a_whole_number_that_can_be() {
+        for (lexeme, count) in [
+            ("null", Count::Missing),
+            ("0", Count::Is(0)),
+            ("12.0", Count::Is(12)),
+            ("1000000000", Count::Is(1_000_000_000)),
+            ("1000000001", Count::Huge),
+            ("99999999999999999999999", Count::Huge),
+            ("-1", Count::Unreadable),
+            ("1.5", Count::Unreadable),
+            ("1e3", Count::Unreadable),
+            ("\"12\"", Count::Unreadable),
+            ("[12]", Count::Unreadable),
+            ("true", Count::Unreadable),
+        ] {
+            assert_eq!(serde_json::from_str::<Count>(lexeme).unwrap(), count, "{lexeme}");
+        }
+    }
+}

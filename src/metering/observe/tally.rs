@@ -1,0 +1,293 @@
+//! What one response was seen to use, whatever API it came from.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::channels::{Channel, Channels, Counted};
+use super::expect::{Expected, Range, Reasoning};
+use super::figures::Figures;
+use crate::tokens::{Bounds, Certainty, Remark, TokenClass, Usage, UsageReport, Vocabulary};
+
+/// The most a model reasons in one response when nothing limits it: no provider sells more than this.
+const REASONING_MAX: u64 = 131_072;
+/// What hidden reasoning is taken for when nothing of it is seen: about the median of recorded responses.
+const REASONING_POINT: u64 = 400;
+/// A summary is about half as long as what it sums up, in recorded responses.
+const SUMMARY_FACTOR: u64 = 2;
+
+/// Whether a provider's usage is its last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// So far: more text, and more usage, will follow.
+    SoFar,
+    /// For the whole response.
+    Last,
+}
+
+/// What was seen so far. The readers of the APIs write here; [`Tally::report`] draws the sum.
+#[derive(Debug)]
+pub(super) struct Tally {
+    expected: Expected,
+    model: Option<Arc<str>>,
+    figures: Figures,
+    /// The standing of the output figures; none if there are none.
+    output: Option<Standing>,
+    /// Whether the input figures can still grow.
+    input_grows: bool,
+    /// What was counted when the output figures were written.
+    then: Counted,
+    channels: Option<Channels>,
+    hides_reasoning: bool,
+    failed: bool,
+    ended: bool,
+    remarks: BTreeSet<Remark>,
+}
+
+impl Tally {
+    pub(super) fn new(expected: Expected) -> Self {
+        Self {
+            expected,
+            model: None,
+            figures: Figures::default(),
+            output: None,
+            input_grows: false,
+            then: Counted::default(),
+            channels: None,
+            hides_reasoning: false,
+            failed: false,
+            ended: false,
+            remarks: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn expected(&mut self) -> &mut Expected {
+        &mut self.expected
+    }
+
+    pub(super) fn remark(&mut self, remark: Remark) {
+        self.remarks.insert(remark);
+    }
+
+    /// The response names its model.
+    pub(super) fn model(&mut self, model: &str) {
+        const NAME_BYTES_MAX: usize = 256;
+        if model.is_empty() || model.len() > NAME_BYTES_MAX {
+            return;
+        }
+        match &self.model {
+            None => self.model = Some(Arc::from(model)),
+            // Billed is what was begun with; that it changed is said.
+            Some(first) if **first != *model => self.remark(Remark::ModelChanged),
+            Some(_) => {}
+        }
+    }
+
+    /// Text was delivered.
+    pub(super) fn text(&mut self, channel: Channel, text: &str) {
+        if !text.is_empty() {
+            let vocabulary = self.vocabulary();
+            self.channels.get_or_insert_with(|| Channels::new(vocabulary)).push(channel, text);
+        }
+    }
+
+    fn vocabulary(&self) -> Vocabulary {
+        let of = |model: &Option<Arc<str>>| model.as_ref().map(|model| Vocabulary::of_model(model));
+        // A deployment may have any name, so what the response calls itself goes first.
+        let answered = of(&self.model).filter(|vocabulary| *vocabulary != Vocabulary::Unknown);
+        self.expected.vocabulary.or(answered).or_else(|| of(&self.expected.model)).unwrap_or(Vocabulary::Unknown)
+    }
+
+    /// The provider said what was used.
+    pub(super) fn usage(&mut self, figures: &Figures, standing: Standing) {
+        let is_last_word = standing == Standing::Last && self.output != Some(Standing::Last);
+        let Self { figures: have, remarks, .. } = self;
+        have.raise(figures, is_last_word, &mut |remark| {
+            remarks.insert(remark);
+        });
+        if figures.output.is_some() {
+            self.output = Some(standing);
+            self.then = self.counted();
+        }
+    }
+
+    /// What the provider said last is its last word after all.
+    pub(super) fn settle_usage(&mut self) {
+        if self.output.is_some() {
+            self.output = Some(Standing::Last);
+        }
+    }
+
+    /// The input may grow while the provider's own tools run.
+    pub(super) fn input_grows(&mut self) {
+        self.input_grows = true;
+    }
+
+    /// The model reasons, and does not show all of it.
+    pub(super) fn hides_reasoning(&mut self) {
+        self.hides_reasoning = true;
+    }
+
+    /// The provider reported an error in place of (the rest of) the response.
+    pub(super) fn failed(&mut self) {
+        self.failed = true;
+        self.remark(Remark::UpstreamError);
+    }
+
+    /// The response has ended as its protocol says it does.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Nothing more comes. A response whose last usage is in has ended, whether or not its protocol marks the end.
+    pub(super) fn finish(&mut self) {
+        self.ended |= self.output == Some(Standing::Last);
+    }
+
+    /// Whether the provider's last word on usage is in, and its response has ended.
+    pub(super) fn is_final(&self) -> bool {
+        self.ended && self.output == Some(Standing::Last)
+    }
+
+    fn counted(&self) -> Counted {
+        self.channels.as_ref().map(Channels::count).unwrap_or_default()
+    }
+
+    pub(super) fn report(&self) -> UsageReport {
+        let mut remarks = self.remarks.clone();
+        let split = self.figures.split(&mut |remark| {
+            remarks.insert(remark);
+        });
+        let mut drawn = Drawn::new(split.usage);
+        if self.is_refusal() {
+            // An error instead of an answer: nothing was generated, and no provider bills for it.
+            drawn.set(TokenClass::Input, Range::exactly(0));
+            drawn.set(TokenClass::Output, Range::exactly(0));
+        } else {
+            self.draw_input(&mut drawn, &mut remarks);
+            self.draw_output(&mut drawn, &mut remarks);
+            if split.unnamed > 0 {
+                drawn.set(TokenClass::Reasoning, Range { low: 0, point: split.unnamed, high: split.unnamed });
+            }
+        }
+        let certainty = if drawn.low != drawn.high || drawn.is_open {
+            Certainty::Estimated { bounds: Box::new(Bounds { low: drawn.low, high: drawn.high }) }
+        } else if self.output.is_some() && !drawn.is_counted {
+            Certainty::Reported
+        } else {
+            Certainty::Counted
+        };
+        let mut report = UsageReport::new(drawn.point, certainty);
+        report.model = self.model.clone().or_else(|| self.expected.model.clone());
+        report.remarks = remarks;
+        report
+    }
+
+    fn is_refusal(&self) -> bool {
+        self.failed && self.channels.as_ref().is_none_or(Channels::is_empty) && self.figures == Figures::default()
+    }
+
+    fn draw_input(&self, drawn: &mut Drawn, remarks: &mut BTreeSet<Remark>) {
+        match (self.figures.input, self.expected.prompt) {
+            (Some(_), _) => {
+                // Tools that the provider runs put their results into the prompt; how much is only said at the end.
+                drawn.is_open |= self.input_grows && self.output != Some(Standing::Last);
+                if drawn.is_open {
+                    remarks.insert(Remark::InputGrows);
+                }
+            }
+            (None, Some(prompt)) => {
+                drawn.set(TokenClass::Input, prompt);
+                drawn.is_counted = true;
+            }
+            (None, None) => {
+                remarks.insert(Remark::InputUnknown);
+                drawn.is_open = true;
+            }
+        }
+    }
+
+    fn draw_output(&self, drawn: &mut Drawn, remarks: &mut BTreeSet<Remark>) {
+        if self.output == Some(Standing::Last) {
+            return;
+        }
+        if self.output.is_some() {
+            // What the provider said so far, and what was delivered since. It reports what it hides as it goes.
+            remarks.insert(Remark::UsageSoFar);
+            let since = self.counted().since(self.then);
+            drawn.add(TokenClass::Output, self.range_of(since.output));
+            if since.reasoning > 0 {
+                drawn.add(TokenClass::Reasoning, self.range_of(since.reasoning));
+            }
+            return;
+        }
+        let counted = self.counted();
+        drawn.is_counted = true;
+        drawn.set(TokenClass::Output, self.range_of(counted.output));
+        let hides = self.hides_reasoning || self.model_hides_reasoning();
+        if hides {
+            remarks.insert(Remark::HiddenReasoning);
+            drawn.set(TokenClass::Reasoning, self.hidden_reasoning(counted));
+        } else if counted.reasoning > 0 {
+            drawn.set(TokenClass::Reasoning, self.range_of(counted.reasoning));
+        }
+    }
+
+    /// A count, as sure as the vocabulary is.
+    fn range_of(&self, count: u64) -> Range {
+        if self.channels.as_ref().is_none_or(Channels::is_exact) {
+            return Range::exactly(count);
+        }
+        let margin = count / 3 + 8;
+        Range { low: count.saturating_sub(margin), point: count, high: count.saturating_add(margin) }
+    }
+
+    fn model_hides_reasoning(&self) -> bool {
+        [&self.model, &self.expected.model]
+            .into_iter()
+            .flatten()
+            .any(|model| Reasoning::of_model(model) == Reasoning::Hidden)
+    }
+
+    /// Reasoning that is billed and not shown: somewhere between nothing and what the request allows. A summary may
+    /// even be longer than what it sums up.
+    fn hidden_reasoning(&self, counted: Counted) -> Range {
+        let left = self.expected.max_output.map(|max| max.saturating_sub(counted.output));
+        let limit = left.into_iter().chain(self.expected.max_reasoning).min().unwrap_or(REASONING_MAX);
+        let high = limit.max(counted.reasoning);
+        let point = counted.reasoning.saturating_mul(SUMMARY_FACTOR).max(REASONING_POINT).min(high);
+        Range { low: 0, point, high }
+    }
+}
+
+/// A usage with its bounds, being drawn.
+struct Drawn {
+    low: Usage,
+    point: Usage,
+    high: Usage,
+    /// Something was counted here, not said by the provider.
+    is_counted: bool,
+    /// Something is not known at all.
+    is_open: bool,
+}
+
+impl Drawn {
+    fn new(usage: Usage) -> Self {
+        Self { low: usage, point: usage, high: usage, is_counted: false, is_open: false }
+    }
+
+    fn set(&mut self, class: TokenClass, range: Range) {
+        self.low.set(class, Some(range.low));
+        self.point.set(class, Some(range.point));
+        self.high.set(class, Some(range.high));
+    }
+
+    fn add(&mut self, class: TokenClass, range: Range) {
+        let plus = |usage: &Usage, more: u64| usage.get(class).unwrap_or(0).saturating_add(more);
+        let sum = Range {
+            low: plus(&self.low, range.low),
+            point: plus(&self.point, range.point),
+            high: plus(&self.high, range.high),
+        };
+        self.set(class, sum);
+    }
+}
