@@ -38,6 +38,8 @@
 //!
 //! | To | look at |
 //! |---|---|
+//! | sell a stream, step by step | [`manual::gateway`] |
+//! | run a ledger: files, backups, what to watch | [`manual::operations`] |
 //! | open a ledger, reach an account | [`Ledger`], [`LedgerBuilder`], [`AccountHandle`] |
 //! | reserve, and run a hold | [`AccountHandle::reserve`], [`Reserved`], [`OpenHold`] |
 //! | bill a stream by what passes through it | [`OpenHold::meter`], [`metering`] |
@@ -95,6 +97,7 @@ mod error;
 pub mod journal;
 pub mod kernel;
 pub mod ledger;
+pub mod manual;
 pub mod metering;
 pub mod model;
 pub mod pricing;

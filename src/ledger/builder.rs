@@ -169,9 +169,17 @@ impl LedgerBuilder {
             #[cfg(feature = "sqlite")]
             "sqlite" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
+                if path == ":memory:" || path.contains('?') {
+                    let hint = "expected sqlite:PATH without options, or memory: for a ledger that is not kept";
+                    return Err(Error::new(ErrorKind::InvalidInput, format!("{hint}: path={path:.64}")));
+                }
                 let store = crate::store::sqlite::SqliteStore::open(path, Arc::clone(&self.clock)).await?;
                 self.open_store(Arc::new(store))
             }
+            #[cfg(not(feature = "sqlite"))]
+            "sqlite" => Err(not_built("sqlite")),
+            #[cfg(not(feature = "postgres"))]
+            "postgres" | "postgresql" => Err(not_built("postgres")),
             _ => {
                 let _ = rest;
                 Err(Error::new(
@@ -199,4 +207,12 @@ impl LedgerBuilder {
         let engine = Engine::start(store, self.engine, spool.transpose()?)?;
         Ok(Ledger::new(engine, self.asset, self.limits, self.policy, self.drains))
     }
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+fn not_built(feature: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!("store is not built in, turn the crate's feature on: feature={feature}"),
+    )
 }

@@ -94,6 +94,11 @@ impl Ledger {
         self.engine().store().ledger()
     }
 
+    /// The asset that accounts are opened in unless they say otherwise.
+    pub fn asset(&self) -> Asset {
+        self.shared.asset
+    }
+
     /// A handle on one account, which need not exist yet. The handle cannot reach any other.
     ///
     /// # Errors
