@@ -31,7 +31,7 @@ pub struct Receipt {
 impl Receipt {
     /// Makes a receipt of an accepted reply and an error of a refused one.
     pub(super) fn of(reply: Reply) -> Result<Self> {
-        match reply.answer {
+        match reply.answer.clone() {
             Ok(outcome) => Ok(Self {
                 outcome,
                 balance: reply.balance.unwrap_or_default(),

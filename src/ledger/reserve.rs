@@ -59,7 +59,8 @@ impl Reserved {
                 Err(Error::new(ErrorKind::Refused, format!("hold is closed: hold={}", hold.id)))
             }
             Self::Denied(denial) => {
-                Err(Error::refused(Refusal::Denied(denial), crate::kernel::Reply::refusing(Refusal::Denied(denial))))
+                let refusal = Refusal::Denied(denial);
+                Err(Error::refused(refusal.clone(), crate::kernel::Reply::refusing(refusal)))
             }
         }
     }
@@ -202,8 +203,8 @@ impl<'a> ReserveCall<'a> {
         let reply = self.account.submit(action).await.map_err(unknown)?;
         let outcome = match &reply.answer {
             Ok(outcome) => *outcome,
-            Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(*denial)),
-            Err(refusal) => return Err(Error::refused(*refusal, reply)),
+            Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(denial.clone())),
+            Err(refusal) => return Err(Error::refused(refusal.clone(), reply)),
         };
         let balance = reply.balance.unwrap_or_default();
         let found =
