@@ -11,8 +11,8 @@ use super::open_hold::OpenHold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Action, Denial, Outcome, Refusal};
 use crate::model::{
-    Amount, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, OnLapse, Overrun, RequestId,
-    Scope, Terms,
+    Amount, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, ModelName, OnLapse, Overrun,
+    RequestId, Scope, Terms,
 };
 use crate::pricing::Tariff;
 use crate::random;
@@ -117,13 +117,19 @@ impl<'a> ReserveCall<'a> {
         self
     }
 
-    /// What the request counts towards.
+    /// The model it asks: lots that are restricted to models pay for theirs.
+    pub fn model(mut self, model: ModelName) -> Self {
+        self.terms.model = Some(model);
+        self
+    }
+
+    /// What the request counts towards: budgets of these scopes, and of the whole account, have to admit it.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.terms.scopes = in_order(scopes);
         self
     }
 
-    /// The tokens it will use at most.
+    /// The tokens it will use at most, for budgets that count tokens.
     pub fn tokens(mut self, tokens: u64) -> Self {
         self.terms.tokens = tokens;
         self
