@@ -43,8 +43,6 @@ pub enum Outcome {
     NotDue,
     /// The lapse became final.
     Sealed,
-    /// The rest of the lot expired.
-    Expired,
 }
 
 impl Outcome {
@@ -67,7 +65,6 @@ impl Outcome {
             Self::Lapsed => "Lapsed",
             Self::NotDue => "NotDue",
             Self::Sealed => "Sealed",
-            Self::Expired => "Expired",
         }
     }
 }

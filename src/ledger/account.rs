@@ -324,9 +324,7 @@ impl AccountHandle {
     /// # Errors
     /// [`Refusal::UnknownAccount`].
     pub async fn balance(&self) -> Result<Balance> {
-        let account = self.view().await?;
-        let spendable = self.spendable(&account, None).await?;
-        Ok(Balance { spendable, ..account.balance() })
+        Ok(self.view().await?.balance())
     }
 
     /// A hold as it stands; none if there is none of this name.
@@ -421,7 +419,7 @@ impl ToHoldId for String {
     }
 }
 
-pub(super) fn operation_key(key: impl AsRef<str>) -> Result<OperationKey> {
+fn operation_key(key: impl AsRef<str>) -> Result<OperationKey> {
     OperationKey::new(key).map_err(|error| Error::from(BadId::from(error)))
 }
 

@@ -11,8 +11,8 @@ use super::open_hold::OpenHold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Action, Denial, Outcome, Refusal};
 use crate::model::{
-    Amount, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, ModelName, OnLapse, Overrun,
-    RequestId, Scope, Terms,
+    Amount, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, OnLapse, Overrun, RequestId,
+    Scope, Terms,
 };
 use crate::pricing::Tariff;
 use crate::random;
@@ -59,8 +59,7 @@ impl Reserved {
                 Err(Error::new(ErrorKind::Refused, format!("hold is closed: hold={}", hold.id)))
             }
             Self::Denied(denial) => {
-                let refusal = Refusal::Denied(denial);
-                Err(Error::refused(refusal.clone(), crate::kernel::Reply::refusing(refusal)))
+                Err(Error::refused(Refusal::Denied(denial), crate::kernel::Reply::refusing(Refusal::Denied(denial))))
             }
         }
     }
@@ -117,19 +116,13 @@ impl<'a> ReserveCall<'a> {
         self
     }
 
-    /// The model it asks: lots that are restricted to models pay for theirs.
-    pub fn model(mut self, model: ModelName) -> Self {
-        self.terms.model = Some(model);
-        self
-    }
-
-    /// What the request counts towards: budgets of these scopes, and of the whole account, have to admit it.
+    /// What the request counts towards.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.terms.scopes = in_order(scopes);
         self
     }
 
-    /// The tokens it will use at most, for budgets that count tokens.
+    /// The tokens it will use at most.
     pub fn tokens(mut self, tokens: u64) -> Self {
         self.terms.tokens = tokens;
         self
@@ -209,8 +202,8 @@ impl<'a> ReserveCall<'a> {
         let reply = self.account.submit(action).await.map_err(unknown)?;
         let outcome = match &reply.answer {
             Ok(outcome) => *outcome,
-            Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(denial.clone())),
-            Err(refusal) => return Err(Error::refused(refusal.clone(), reply)),
+            Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(*denial)),
+            Err(refusal) => return Err(Error::refused(*refusal, reply)),
         };
         let balance = reply.balance.unwrap_or_default();
         let found =

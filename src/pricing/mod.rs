@@ -34,7 +34,6 @@ mod exact;
 mod explain;
 mod hours;
 mod load;
-mod names;
 mod quote;
 mod rates;
 mod tariff;

@@ -1,5 +1,6 @@
 //! The traits a host may implement to count tokens its own way.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -66,12 +67,34 @@ pub trait TokenAccounting: Debug + Send + Sync {
 pub struct RequestEstimate {
     /// The model it asks for.
     pub model: Option<Arc<str>>,
-    /// Input tokens, at most.
+    /// Input tokens, at most; `beyond` says what can make them more.
     pub input: u64,
+    /// Input tokens, most likely.
+    pub input_likely: u64,
+    /// Input tokens, at least.
+    pub input_least: u64,
     /// Output tokens of one answer, at most, reasoning included; none if the request sets no cap.
     pub output_cap: Option<u64>,
+    /// Reasoning tokens of one answer, at most; none if the request sets no cap.
+    pub reasoning_cap: Option<u64>,
     /// How many answers it asks for.
     pub choices: u64,
+    /// What can make the input larger than `input`, none of it visible in the request.
+    pub beyond: BTreeSet<Beyond>,
+}
+
+/// What a request's body does not show and its provider bills as input all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Beyond {
+    /// A tool that the provider runs itself (web search, code, files, MCP): its results become input.
+    HostedTool,
+    /// A conversation, response or cache that the provider keeps.
+    StoredContext,
+    /// Another model may answer in its place, with a prompt of its own.
+    OtherModel,
+    /// A file, named by its address or id.
+    RemoteFile,
 }
 
 /// A request that cannot be estimated.

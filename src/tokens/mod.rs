@@ -1,16 +1,15 @@
 //! What a request used, and how that is known.
 
 mod accounting;
-mod count;
-mod cut;
-mod encoding;
 mod report;
-mod thumb;
+mod request;
+mod span;
+mod text;
 mod usage;
-mod vocabulary;
 
-pub use accounting::{Observer, RequestEstimate, TokenAccounting, UnreadableRequest};
-pub use count::TextCounter;
+pub use accounting::{Beyond, Observer, RequestEstimate, TokenAccounting, UnreadableRequest};
 pub use report::{Bounds, Certainty, Remark, UsageReport};
+pub use request::RequestShape;
+pub use span::Span;
+pub use text::{TextCounter, Vocabulary};
 pub use usage::{TokenClass, Usage};
-pub use vocabulary::Vocabulary;

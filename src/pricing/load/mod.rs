@@ -1,6 +1,4 @@
-//! Price lists, read into a book.
+//! Price lists of others, read into a book.
 
-mod genai;
 mod json;
 mod litellm;
-mod toml;

@@ -99,7 +99,6 @@ impl AccountModel {
                 grantable: amount_of(left),
                 spendable,
                 retry_after: None,
-                budget: None,
             })
         }))
     }

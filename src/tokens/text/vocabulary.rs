@@ -115,7 +115,7 @@ impl Vocabulary {
 }
 
 /// Whether `word` is in `name` and no letter runs into it from the left: `o3` is in `openai/o3-mini`, not in `solo3`.
-fn begins_a_word(name: &str, word: &str) -> bool {
+pub(in crate::tokens) fn begins_a_word(name: &str, word: &str) -> bool {
     name.match_indices(word).any(|(at, _)| {
         let before = name.get(..at).and_then(|text| text.chars().next_back());
         !before.is_some_and(|character| character.is_ascii_alphanumeric())
