@@ -16,7 +16,7 @@ pub(crate) const POISONED: &str = "prepaid_poisoned_commands_total";
 pub(crate) const UNCLAIMED: &str = "prepaid_unclaimed_reserves_total";
 /// Counter: holds whose guard was dropped without a word, by `dispatched`.
 pub(crate) const DROPPED: &str = "prepaid_dropped_holds_total";
-/// Counter: holds the sweeper closed, by `what` (lapse, seal).
+/// Counter: holds the sweeper closed, and lots it wrote off, by `what` (lapse, seal, lot).
 pub(crate) const SWEPT: &str = "prepaid_swept_total";
 /// Counter: costs refused because they were above the ceiling.
 pub(crate) const ABOVE_CEILING: &str = "prepaid_above_ceiling_total";

@@ -94,7 +94,7 @@ fn partial_extension_of_a_frozen_account_is_denied() {
     one.name(one.status(Status::Frozen));
     let answer = one.run(one.extend("h", 8, true)).answer;
     assert!(
-        matches!(answer, Err(Refusal::Denied(denial)) if denial.reason == DenialReason::Frozen),
+        matches!(&answer, Err(Refusal::Denied(denial)) if denial.reason == DenialReason::Frozen),
         "a frozen account gives nothing: {answer:?}"
     );
     assert_eq!(one.name(one.extend("h", 5, true)), "Ok", "what is held already is held");

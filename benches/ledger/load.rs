@@ -43,7 +43,7 @@ pub(crate) enum Ids {
 #[derive(Debug)]
 pub(crate) struct Run {
     span: Duration,
-    busy: Duration,
+    used: Used,
     /// How long they took, in µs.
     reserves: Histogram<u64>,
     settlements: Histogram<u64>,
@@ -57,7 +57,12 @@ impl Run {
 
     /// CPU time of this process per pair, in µs: callers, engine and SQLite.
     pub(crate) fn cpu(&self) -> f64 {
-        self.busy.as_secs_f64() * 1e6 / self.pairs()
+        self.used.cpu.as_secs_f64() * 1e6 / self.pairs()
+    }
+
+    /// Bytes this process wrote per pair: the log, and what checkpoints move from it into the database.
+    pub(crate) fn written(&self) -> f64 {
+        self.used.written as f64 / self.pairs()
     }
 
     /// Of reserves and settlements, in µs.
@@ -101,9 +106,9 @@ pub(crate) async fn drive<S: Subject>(
         tasks.spawn(call(Arc::clone(subject), from..until, ids));
     }
     tokio::time::sleep_until(from.into()).await;
-    let busy = cpu_time();
+    let before = Used::now();
     tokio::time::sleep_until(until.into()).await;
-    let busy = cpu_time().saturating_sub(busy);
+    let used = Used::now().since(before);
 
     let (mut reserves, mut settlements) = (Histogram::new(3)?, Histogram::new(3)?);
     while let Some(took) = tasks.join_next().await {
@@ -115,7 +120,7 @@ pub(crate) async fn drive<S: Subject>(
             }
         }
     }
-    Ok(Run { span, busy, reserves, settlements })
+    Ok(Run { span, used, reserves, settlements })
 }
 
 /// How long the halves of a pair took; none for one that ended outside of the measured span.
@@ -179,10 +184,25 @@ fn mixed(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// CPU time this process has used, where the system says so (Linux); counted in steps of 10 ms.
-fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
+/// What this process has used, where the system says so (Linux).
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    /// Counted in steps of 10 ms.
+    cpu: Duration,
+    written: u64,
+}
+
+impl Used {
+    fn now() -> Self {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok());
+        Self { cpu: Duration::from_millis(ticks * 10), written: written.unwrap_or(0) }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(before.cpu), written: self.written.saturating_sub(before.written) }
+    }
 }

@@ -38,6 +38,12 @@ struct Arguments {
     /// How long each run is measured, in milliseconds.
     #[arg(long, default_value_t = 2_000)]
     span_ms: u64,
+    /// On how many accounts.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, MANY])]
+    accounts: Vec<usize>,
+    /// By how many callers.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, CROWD])]
+    callers: Vec<usize>,
     /// Short runs, for a first look.
     #[arg(long)]
     quick: bool,
@@ -67,7 +73,7 @@ fn main() -> Result<(), Failure> {
         if arguments.growth {
             growth(folder.path(), &arguments, span).await
         } else {
-            throughput(folder.path(), arguments.rounds, span).await
+            throughput(folder.path(), &arguments, span).await
         }
     })?;
     common::print(&figures, arguments.json);
@@ -124,13 +130,14 @@ struct Scene {
     bare: Vec<f64>,
 }
 
-async fn throughput(folder: &Path, rounds: usize, span: Duration) -> Result<Vec<Figure>, Failure> {
-    let mut scenes: Vec<_> = [1, MANY]
-        .into_iter()
-        .flat_map(|accounts| [1, 64, CROWD].map(|callers| (accounts, callers)))
-        .map(|(accounts, callers)| Scene { accounts, callers, ours: Vec::new(), theirs: Vec::new(), bare: Vec::new() })
-        .collect();
-    for _ in 0..rounds {
+async fn throughput(folder: &Path, arguments: &Arguments, span: Duration) -> Result<Vec<Figure>, Failure> {
+    let mut scenes = Vec::new();
+    for &accounts in &arguments.accounts {
+        for &callers in &arguments.callers {
+            scenes.push(Scene { accounts, callers, ours: Vec::new(), theirs: Vec::new(), bare: Vec::new() });
+        }
+    }
+    for _ in 0..arguments.rounds {
         for scene in &mut scenes {
             let path = folder.join("ledger.db");
             let url = format!("sqlite:{}", path.display());
@@ -165,6 +172,7 @@ fn report(Scene { accounts, callers, ours, theirs, bare }: &Scene) -> Vec<Figure
             wanted(Goal::AtLeast(40.0)),
         ),
         Figure::new(name("CPU"), middle(Run::cpu), "µs/pair").against(one_by_one, over(Run::cpu), None),
+        Figure::new(name("written"), middle(Run::written), "bytes/pair").against(one_by_one, over(Run::written), None),
         Figure::new(name("p50"), middle(Run::p50), "µs"),
         Figure::new(name("p99"), middle(Run::p99), "µs").against(
             "its p50",

@@ -11,16 +11,18 @@ create table meta (
     value blob not null
 ) strict, without rowid;
 
--- The last numbers given out, and until when the sweeper stays away.
+-- The last numbers given out, until when the sweeper stays away, and the last hold whose key, like the keys of all
+-- before it, is in `keys`.
 create table buckets (
     bucket integer not null primary key check (bucket = 0),
     position integer not null check (position >= 0),
     hold_no integer not null check (hold_no >= 0),
     account_no integer not null check (account_no >= 0),
-    pause integer not null
+    pause integer not null,
+    indexed integer not null check (indexed between 0 and hold_no)
 ) strict;
 
-insert into buckets values (0, 0, 0, 0, 0);
+insert into buckets values (0, 0, 0, 0, 0, 0);
 
 -- Running totals: always the sum of the account's entries.
 create table accounts (
@@ -194,7 +196,8 @@ create trigger entries_are_not_removed before delete on entries begin
     select raise(abort, 'the journal is append-only');
 end;
 
--- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position.
+-- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position. The keys of the
+-- newest holds, those above `buckets.indexed`, may still be missing: look for them in the holds.
 create table keys (
     hash blob not null primary key check (length(hash) = 16),
     target integer not null check (target <> 0)

@@ -50,12 +50,12 @@ async fn watched_sweep(engine: &Engine, lane: &Arc<Lane>, clocks: &mut Option<(T
     sweep(engine, lane).instrument(span).await.map(drop)
 }
 
-/// Closes what is due in one bucket. Answers how many holds were closed.
+/// Closes what is due in one bucket. Answers how many holds were closed and lots written off.
 pub(super) async fn sweep(engine: &Engine, lane: &Arc<Lane>) -> Result<u64> {
     let mut closed = 0;
     loop {
         let due = engine.store().due(lane.bucket(), PAGE).await?;
-        let full = due.holds.len() == PAGE as usize;
+        let full = due.holds.len().max(due.lots.len()) == PAGE as usize;
         let mut answers = Vec::with_capacity(due.holds.len());
         for due in due.holds {
             let action = match due.state {
@@ -64,6 +64,9 @@ pub(super) async fn sweep(engine: &Engine, lane: &Arc<Lane>) -> Result<u64> {
                 HoldState::Settled | HoldState::Released | HoldState::Sealed => continue,
             };
             answers.push(engine.submit(Command::new(due.account, action)));
+        }
+        for due in due.lots {
+            answers.push(engine.submit(Command::new(due.account, Action::ExpireLot { lot: due.lot })));
         }
         let before = closed;
         for answer in join_all(answers).await {
@@ -74,6 +77,10 @@ pub(super) async fn sweep(engine: &Engine, lane: &Arc<Lane>) -> Result<u64> {
                 }
                 Ok(Outcome::Sealed) => {
                     metrics::counter!(telemetry::SWEPT, "what" => "seal").increment(1);
+                    closed += 1;
+                }
+                Ok(Outcome::Expired) => {
+                    metrics::counter!(telemetry::SWEPT, "what" => "lot").increment(1);
                     closed += 1;
                 }
                 Ok(_) | Err(_) => {}

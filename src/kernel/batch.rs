@@ -1,14 +1,17 @@
 //! A batch: commands of one bucket, decided in order on what the store loaded.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::decide;
-use super::draft::{Draft, Stop};
+use super::draft::{Draft, Need, Stop};
+use super::lots::{Lots, Mark};
 use super::{Action, ChangeSet, Command, Counters, KeyTarget, Operation, ReadSet, Refusal, Reply, Snapshot};
-use crate::model::{Account, AccountId, Entry, Hold, KeyHash, Timestamp};
+use crate::model::{
+    Account, AccountId, Balance, Budget, BudgetKey, BudgetWindow, Entry, Hold, KeyHash, LotKey, Timestamp, WindowKey,
+};
 
 /// Commands that stand or fall together on disk, while each is answered on its own.
 #[derive(Clone, Debug, Default)]
@@ -61,13 +64,17 @@ impl Batch {
     /// # Errors
     /// What has to be loaded besides [`Batch::reads`]; add it to the snapshot and decide again.
     pub fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, Box<ReadSet>> {
+        let missing = super::needs::of(&self.commands, snapshot, now);
+        if missing != ReadSet::default() {
+            return Err(Box::new(missing));
+        }
         let mut working = Working::new(snapshot);
         let mut replies = Vec::with_capacity(self.commands.len());
         let mut missing = ReadSet::default();
         for command in &self.commands {
             match working.run(command, now) {
-                Some(reply) => replies.push(reply),
-                None => missing.overdue.push(command.account().clone()),
+                Ok(reply) => replies.push(reply),
+                Err(need) => working.note(need, command.account(), &mut missing),
             }
         }
         if missing != ReadSet::default() {
@@ -86,6 +93,10 @@ pub(super) struct Working<'a> {
     accounts: HashMap<AccountId, (Account, bool)>,
     holds: HashMap<KeyHash, (Arc<Hold>, bool)>,
     operations: HashMap<KeyHash, Operation>,
+    lots: HashMap<i64, Lots>,
+    budgets: HashMap<BudgetKey, Vec<Arc<Budget>>>,
+    changed_budgets: BTreeMap<(i64, u32), Arc<Budget>>,
+    windows: BTreeMap<WindowKey, BudgetWindow>,
     keys: Vec<(KeyHash, KeyTarget)>,
     entries: Vec<Entry>,
 }
@@ -98,6 +109,10 @@ impl<'a> Working<'a> {
             accounts: HashMap::new(),
             holds: HashMap::new(),
             operations: HashMap::new(),
+            lots: HashMap::new(),
+            budgets: HashMap::new(),
+            changed_budgets: BTreeMap::new(),
+            windows: BTreeMap::new(),
             keys: Vec::new(),
             entries: Vec::new(),
         }
@@ -123,8 +138,53 @@ impl<'a> Working<'a> {
         self.snapshot.overdue.get(account).map(Vec::as_slice)
     }
 
-    /// The answer to one command, or none when overdue holds have to be loaded first.
-    fn run(&mut self, command: &Command, now: Timestamp) -> Option<Reply> {
+    pub(super) fn lots(&self, account: i64) -> Lots {
+        self.lots.get(&account).cloned().unwrap_or_else(|| Lots::loaded(self.snapshot, account))
+    }
+
+    /// Whether an account's lots with free money are all known: they were loaded, or there were none.
+    pub(super) fn knows_live_lots(&self, id: &AccountId, number: i64) -> bool {
+        let none = self.snapshot.accounts.get(id).is_none_or(|account| account.lots_free.is_zero());
+        none || self.snapshot.live_lots.contains(&number)
+    }
+
+    pub(super) fn budgets(&self, key: &BudgetKey) -> Option<&[Arc<Budget>]> {
+        let known = self.budgets.get(key).or_else(|| self.snapshot.budgets.get(key));
+        known.map(Vec::as_slice)
+    }
+
+    /// A window that is known; one of a budget that this batch made has nothing in it yet.
+    pub(super) fn window(&self, id: &AccountId, key: WindowKey) -> Option<BudgetWindow> {
+        let known = self.windows.get(&key).or_else(|| self.snapshot.windows.get(&key)).copied();
+        let made = self.snapshot.accounts.get(id).is_none_or(|account| key.budget > account.last_budget);
+        known.or_else(|| made.then(|| BudgetWindow::new(key)))
+    }
+
+    /// Adds what a command needs to what has to be loaded.
+    fn note(&self, need: Need, id: &AccountId, missing: &mut ReadSet) {
+        let account = self.account(id).map_or(0, |account| account.number);
+        match need {
+            Need::Overdue => missing.overdue.push(id.clone()),
+            Need::LiveLots => missing.live_lots.push(account),
+            Need::Lot(lot) => missing.lots.push(LotKey { account, lot }),
+            Need::Budgets(key) => missing.budgets.push(key),
+            Need::Window(key) => missing.windows.push(key),
+        }
+    }
+
+    /// An account's balance, with what it can spend without naming a model.
+    fn balance(&self, account: &Account, now: Timestamp) -> Balance {
+        let balance = account.balance();
+        if account.lots_free.is_zero() {
+            return balance;
+        }
+        let lots = self.lots(account.number);
+        let spendable = account.spendable_of(lots.iter().map(|lot| &**lot), None, now.max(account.last_entry_at));
+        Balance { spendable, ..balance }
+    }
+
+    /// The answer to one command, or what has to be loaded first.
+    fn run(&mut self, command: &Command, now: Timestamp) -> Result<Reply, Need> {
         let (answer, account) = match (self.account(command.account()), command.action()) {
             (None, Action::Open { asset, limits, policy }) => {
                 let account =
@@ -137,10 +197,10 @@ impl<'a> Working<'a> {
                 self.decide(command, account, now, false)?
             }
         };
-        let balance =
-            account.as_ref().map(Account::balance).or_else(|| Some(self.account(command.account())?.balance()));
+        let current = account.as_ref().or_else(|| self.account(command.account()));
+        let balance = current.map(|account| self.balance(account, now));
         let written = account.filter(|_| answer.is_ok()).map(|account| account.seq);
-        Some(Reply {
+        Ok(Reply {
             answer,
             hold: command
                 .hold_key()
@@ -160,16 +220,20 @@ impl<'a> Working<'a> {
         account: Account,
         now: Timestamp,
         new: bool,
-    ) -> Option<(Result<super::Outcome, Refusal>, Option<Account>)> {
+    ) -> Result<(Result<super::Outcome, Refusal>, Option<Account>), Need> {
         let mut draft = Draft::new(self, account, now);
         match decide::decide(&mut draft, command) {
             Ok(outcome) => {
-                let Draft { account, holds, entries, operation, position, hold_number, .. } = draft;
+                let Draft { account, holds, lots, windows, budget, entries, operation, position, hold_number, .. } =
+                    draft;
                 super::invariant::check(&account, &holds, &entries);
                 let wrote = !entries.is_empty();
                 self.counters.position = position;
                 self.counters.hold = hold_number;
                 self.keep_holds(holds);
+                self.lots.extend(lots.map(|lots| (account.number, lots)));
+                self.windows.extend(windows.into_iter().map(|window| (window.key, window)));
+                self.keep_budget(budget);
                 if let (Some((key, operation)), Some(entry)) = (operation, entries.last()) {
                     self.keys.push((key, KeyTarget::Entry(entry.position)));
                     self.operations.insert(key, operation);
@@ -178,10 +242,10 @@ impl<'a> Working<'a> {
                 if wrote || new {
                     self.keep_account(account.clone(), new);
                 }
-                Some((Ok(outcome), wrote.then_some(account)))
+                Ok((Ok(outcome), wrote.then_some(account)))
             }
-            Err(Stop::Refuse(refusal)) => Some((Err(refusal), None)),
-            Err(Stop::NeedOverdue) => None,
+            Err(Stop::Refuse(refusal)) => Ok((Err(refusal), None)),
+            Err(Stop::Need(need)) => Err(need),
         }
     }
 
@@ -193,6 +257,17 @@ impl<'a> Working<'a> {
                 slot.insert((account, new));
             }
         }
+    }
+
+    fn keep_budget(&mut self, budget: Option<Arc<Budget>>) {
+        let Some(budget) = budget else { return };
+        let key = BudgetKey { account: budget.account_number, scope: budget.scope.clone() };
+        let loaded = self.snapshot.budgets.get(&key).cloned().unwrap_or_default();
+        let budgets = self.budgets.entry(key).or_insert(loaded);
+        budgets.retain(|other| other.number != budget.number);
+        budgets.push(Arc::clone(&budget));
+        budgets.sort_unstable_by_key(|budget| budget.number);
+        self.changed_budgets.insert((budget.account_number, budget.number), budget);
     }
 
     fn keep_holds(&mut self, holds: Vec<(Arc<Hold>, bool)>) {
@@ -219,6 +294,13 @@ impl<'a> Working<'a> {
         for (hold, new) in self.holds.into_values() {
             if new { &mut changes.new_holds } else { &mut changes.holds }.push(hold);
         }
+        for (lot, mark) in self.lots.into_values().flat_map(Lots::marked) {
+            if mark == Mark::Made { &mut changes.new_lots } else { &mut changes.lots }.push(lot);
+        }
+        changes.budgets = self.changed_budgets.into_values().collect();
+        changes.windows = self.windows.into_values().collect();
+        changes.new_lots.sort_unstable_by_key(|lot| lot.key());
+        changes.lots.sort_unstable_by_key(|lot| lot.key());
         changes.new_accounts.sort_unstable_by_key(|account| account.number);
         changes.accounts.sort_unstable_by_key(|account| account.number);
         changes.new_holds.sort_unstable_by_key(|hold| hold.number);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::codec::Writer;
 use crate::model::{
-    AccountId, Against, Amount, ArgumentsHash, Asset, CallToken, HoldId, KeyHash, Lease, Limits, Measured, Metadata,
-    OperationKey, Policy, SignedAmount, Status, Terms,
+    AccountId, Against, Amount, ArgumentsHash, Asset, CallToken, Cap, HoldId, KeyHash, Lease, Limits, LotTerms,
+    Measured, Metadata, Metric, OperationKey, Policy, Scope, SignedAmount, Status, Terms, Window,
 };
 
 /// One command to one account, with the keys it is found by worked out beforehand, off the writer's path.
@@ -34,6 +34,14 @@ pub enum Action {
     WriteOff { key: OperationKey, amount: Amount, reason: Arc<str>, metadata: Option<Metadata> },
     /// Replaces limits and policy.
     SetLimits { limits: Limits, policy: Policy },
+    /// Grants a lot.
+    Grant { key: OperationKey, amount: Amount, terms: Arc<LotTerms>, metadata: Option<Metadata> },
+    /// Writes off what is left of a lot that expired.
+    ExpireLot { lot: u32 },
+    /// Makes a budget, or changes its limit.
+    SetBudget { scope: Option<Scope>, window: Window, cap: Cap },
+    /// Removes a budget.
+    RemoveBudget { scope: Option<Scope>, window: Window, metric: Metric },
     /// Changes what the account may do.
     SetStatus { status: Status, reason: Arc<str> },
     /// Makes a hold.
@@ -111,6 +119,9 @@ impl Command {
             | Action::Withdraw { .. }
             | Action::Adjust { .. }
             | Action::WriteOff { .. }
+            | Action::Grant { .. }
+            | Action::SetBudget { .. }
+            | Action::RemoveBudget { .. }
             | Action::SetLimits { .. }
             | Action::SetStatus { .. }
             | Action::Reserve { .. }
@@ -124,7 +135,8 @@ impl Command {
             | Action::Release { .. }
             | Action::Abandon { .. }
             | Action::Lapse { .. }
-            | Action::Seal { .. } => false,
+            | Action::Seal { .. }
+            | Action::ExpireLot { .. } => false,
         }
     }
 }
@@ -138,6 +150,10 @@ impl Action {
             | Self::Withdraw { .. }
             | Self::Adjust { .. }
             | Self::WriteOff { .. }
+            | Self::Grant { .. }
+            | Self::ExpireLot { .. }
+            | Self::SetBudget { .. }
+            | Self::RemoveBudget { .. }
             | Self::SetLimits { .. }
             | Self::SetStatus { .. } => None,
             Self::Reserve { hold, .. }
@@ -163,6 +179,10 @@ impl Action {
             Self::Withdraw { .. } => "withdraw",
             Self::Adjust { .. } => "adjust",
             Self::WriteOff { .. } => "write_off",
+            Self::Grant { .. } => "grant",
+            Self::ExpireLot { .. } => "expire_lot",
+            Self::SetBudget { .. } => "set_budget",
+            Self::RemoveBudget { .. } => "remove_budget",
             Self::SetLimits { .. } => "set_limits",
             Self::SetStatus { .. } => "set_status",
             Self::Reserve { .. } => "reserve",
@@ -200,6 +220,11 @@ impl Action {
                 arguments.bytes(reason.as_bytes());
                 KeyHash::money(account, key)
             }
+            Self::Grant { key, amount, terms, .. } => {
+                arguments.signed(amount.minor_units());
+                terms.write(&mut arguments);
+                KeyHash::money(account, key)
+            }
             Self::Refund { hold, key, amount, .. } => {
                 arguments.signed(amount.minor_units());
                 KeyHash::refund(account, hold, key)
@@ -211,6 +236,9 @@ impl Action {
                 KeyHash::correct(account, hold, key)
             }
             Self::Open { .. }
+            | Self::ExpireLot { .. }
+            | Self::SetBudget { .. }
+            | Self::RemoveBudget { .. }
             | Self::SetLimits { .. }
             | Self::SetStatus { .. }
             | Self::Reserve { .. }

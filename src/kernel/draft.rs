@@ -3,19 +3,35 @@
 use std::sync::Arc;
 
 use super::batch::Working;
+use super::lots::Lots;
 use super::{Operation, Refusal};
 use crate::model::{
-    Account, Amount, ArgumentsHash, Body, Books, Entry, EntryKind, Hold, HoldId, KeyHash, Label, Metadata,
-    OperationKey, Timestamp,
+    Account, Amount, ArgumentsHash, Body, Books, Budget, BudgetKey, BudgetWindow, Entry, EntryKind, Hold, HoldId,
+    KeyHash, Label, Metadata, OperationKey, Timestamp, WindowKey,
 };
 
 /// Why a command cannot be decided here and now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// The answer is no.
     Refuse(Refusal),
-    /// Short of something: the account's overdue holds have to be loaded, then it is decided anew.
-    NeedOverdue,
+    /// This of the account has to be loaded, then it is decided anew.
+    Need(Need),
+}
+
+/// What has to be loaded of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Its overdue holds: the command is short of something.
+    Overdue,
+    /// Its lots with free money.
+    LiveLots,
+    /// One of its lots.
+    Lot(u32),
+    /// The budgets of a scope.
+    Budgets(BudgetKey),
+    /// A window of a budget.
+    Window(WindowKey),
 }
 
 impl From<Refusal> for Stop {
@@ -32,6 +48,10 @@ pub(super) struct Draft<'a> {
     pub(super) now: Timestamp,
     pub(super) account: Account,
     pub(super) holds: Vec<(Arc<Hold>, bool)>,
+    /// The account's lots, once the command had to do with them.
+    pub(super) lots: Option<Lots>,
+    pub(super) windows: Vec<BudgetWindow>,
+    pub(super) budget: Option<Arc<Budget>>,
     pub(super) entries: Vec<Entry>,
     pub(super) operation: Option<(KeyHash, Operation)>,
     pub(super) position: u64,
@@ -55,6 +75,9 @@ impl<'a> Draft<'a> {
             now: now.max(account.last_entry_at),
             account,
             holds: Vec::new(),
+            lots: None,
+            windows: Vec::new(),
+            budget: None,
             entries: Vec::new(),
             operation: None,
             position: counters.position,
@@ -90,7 +113,7 @@ impl<'a> Draft<'a> {
 
     /// What the account's due open holds are found by; the command has to wait if nobody looked yet.
     pub(super) fn overdue(&self) -> Result<&'a [KeyHash], Stop> {
-        self.working.overdue(&self.account.id).ok_or(Stop::NeedOverdue)
+        self.working.overdue(&self.account.id).ok_or(Stop::Need(Need::Overdue))
     }
 
     /// A number for a new hold.
@@ -99,16 +122,51 @@ impl<'a> Draft<'a> {
         self.hold_number
     }
 
-    /// Writes a new hold.
-    pub(super) fn insert_hold(&mut self, hold: Hold) {
+    /// Writes a new hold, and counts it in its windows.
+    pub(super) fn insert_hold(&mut self, hold: Hold) -> Result<(), Stop> {
+        self.count(None, &hold)?;
         self.holds.push((Arc::new(hold), true));
+        Ok(())
     }
 
-    /// Writes a hold that exists.
-    pub(super) fn update_hold(&mut self, hold: Hold) {
+    /// Writes a hold that exists, and counts in its windows what changed.
+    pub(super) fn update_hold(&mut self, hold: Hold) -> Result<(), Stop> {
+        let before = self.hold(hold.key);
+        self.count(before.as_deref(), &hold)?;
         match self.holds.iter_mut().find(|(own, _)| own.key == hold.key) {
             Some((own, _)) => *own = Arc::new(hold),
             None => self.holds.push((Arc::new(hold), false)),
+        }
+        Ok(())
+    }
+
+    /// The account's lots that are loaded, as this command left them.
+    pub(super) fn lots(&mut self) -> &mut Lots {
+        let (working, account) = (self.working, self.account.number);
+        self.lots.get_or_insert_with(|| working.lots(account))
+    }
+
+    /// Whether every lot with free money is loaded.
+    pub(super) fn knows_live_lots(&self) -> bool {
+        self.working.knows_live_lots(&self.account.id, self.account.number)
+    }
+
+    /// The budgets of a scope, removed ones too.
+    pub(super) fn budgets(&self, key: BudgetKey) -> Result<&'a [Arc<Budget>], Stop> {
+        self.working.budgets(&key).ok_or(Stop::Need(Need::Budgets(key)))
+    }
+
+    /// What a budget counted in a window, as this command left it.
+    pub(super) fn window(&self, key: WindowKey) -> Result<BudgetWindow, Stop> {
+        let own = self.windows.iter().find(|window| window.key == key).copied();
+        own.or_else(|| self.working.window(&self.account.id, key)).ok_or(Stop::Need(Need::Window(key)))
+    }
+
+    /// Writes a window.
+    pub(super) fn put_window(&mut self, window: BudgetWindow) {
+        match self.windows.iter_mut().find(|own| own.key == window.key) {
+            Some(own) => *own = window,
+            None => self.windows.push(window),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Account, Amount, Books, Entry, Hold, HoldState};
+use crate::model::{Account, Amount, Books, Entry, Hold, HoldState, Take};
 
 /// Checks one command's rows.
 pub(super) fn check(account: &Account, holds: &[(Arc<Hold>, bool)], entries: &[Entry]) {
@@ -26,6 +26,7 @@ pub(crate) fn balanced(books: &Books) -> bool {
 pub(crate) fn hold_is_sound(hold: &Hold) -> Result<(), &'static str> {
     let open = hold.state == HoldState::Open;
     let lapsed = hold.state == HoldState::Lapsed;
+    let sum = |part: fn(&Take) -> Amount| hold.takes.iter().map(part).try_fold(Amount::ZERO, Amount::checked_add).ok();
     let split = hold.captured.checked_add(hold.written_off);
     let rules = [
         (open || hold.held.is_zero(), "only an open hold holds money"),
@@ -40,6 +41,9 @@ pub(crate) fn hold_is_sound(hold: &Hold) -> Result<(), &'static str> {
         (open || split == Ok(hold.cost().cost), "cost is what was collected and what was written off"),
         (hold.state != HoldState::Released || hold.captured == Amount::ZERO, "a released hold has collected nothing"),
         (hold.due.is_some() == (open || lapsed), "what is not final is due some time"),
+        (sum(|take| take.held).is_some_and(|held| held <= hold.held), "no more is held of lots than in all"),
+        (sum(|take| take.used).is_some_and(|used| used <= hold.refundable()), "no more is spent of lots than in all"),
+        (hold.takes.is_sorted_by(|one, next| one.lot < next.lot), "takes are in order, one for each lot"),
     ];
     rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
 }

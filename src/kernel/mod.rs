@@ -7,16 +7,19 @@
 //! legal step, it is taken; anything else is a typed [`Refusal`] that changes nothing.
 
 mod batch;
+mod budgets;
 mod command;
 mod decide;
 mod draft;
 pub(crate) mod invariant;
+mod lots;
+mod needs;
 mod refusal;
 mod reply;
 mod snapshot;
 
 pub use batch::{Batch, Decision};
 pub use command::{Action, Command};
-pub use refusal::{Denial, DenialReason, Refusal};
+pub use refusal::{Denial, DenialReason, Exhausted, Refusal};
 pub use reply::{Outcome, Reply};
 pub use snapshot::{ChangeSet, Counters, KeyTarget, Operation, ReadSet, Snapshot};

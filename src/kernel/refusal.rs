@@ -1,11 +1,12 @@
 //! Why the ledger says no. A refusal changes nothing and is not remembered: the same command may succeed later.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Amount, Quantity, SignedAmount, Status};
+use crate::model::{Amount, Cap, Quantity, Scope, SignedAmount, Status, Timestamp, Window};
 
 /// Why a command was refused, with what the caller needs to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The account was never opened: open it.
@@ -105,13 +106,24 @@ pub enum Refusal {
         /// Lapsed ones.
         lapsed: u32,
     },
+    /// The lot would have expired already: give it a later expiry.
+    #[error("lot would be expired: expiry={expiry} now={now}")]
+    ExpiryInPast {
+        /// When it would expire.
+        expiry: Timestamp,
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// The account never had such a budget: list them.
+    #[error("unknown budget")]
+    UnknownBudget,
     /// A stored key has this key's hash but is another one.
     #[error("another key has the same hash")]
     KeyCollision,
 }
 
 /// Why a reserve or an extension does not fit, and what would.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: asked={asked} grantable={grantable}")]
 #[non_exhaustive]
 pub struct Denial {
@@ -121,10 +133,30 @@ pub struct Denial {
     pub asked: Amount,
     /// What would have been granted.
     pub grantable: Amount,
-    /// What the account can spend.
+    /// What the account can spend on the request's model.
     pub spendable: SignedAmount,
-    /// When it is worth trying again without a deposit; none: money has to come in first.
+    /// When it is worth trying again without a deposit; none: money has to come in first, or a limit has to be raised.
     pub retry_after: Option<Duration>,
+    /// The budget, where one is the tightest bound.
+    pub budget: Option<Arc<Exhausted>>,
+}
+
+/// A budget that let less through than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exhausted {
+    /// Its number inside the account.
+    pub number: u32,
+    /// What it limits; none: the whole account.
+    pub scope: Option<Scope>,
+    /// The time it is a limit for.
+    pub window: Window,
+    /// What it counts, and the limit.
+    pub cap: Cap,
+    /// What is left of it in its window: minor units, requests or tokens.
+    pub left: u64,
+    /// When its next window begins; none: never, or not for this hold.
+    pub resets_at: Option<Timestamp>,
 }
 
 /// The bound a reserve or an extension ran into.
@@ -149,6 +181,10 @@ pub enum DenialReason {
     /// The open holds together would be larger than they may be.
     #[error("too much held")]
     HeldTooLarge,
+    /// A budget of one of the request's scopes does not admit it: see [`Denial::budget`]. A gateway answers 429 where
+    /// there is a [`Denial::retry_after`].
+    #[error("budget exhausted")]
+    Budget,
 }
 
 impl Refusal {
@@ -177,6 +213,8 @@ impl Refusal {
             Self::Status(_) => "Status",
             Self::InDebt => "InDebt",
             Self::HoldsPending { .. } => "HoldsPending",
+            Self::ExpiryInPast { .. } => "ExpiryInPast",
+            Self::UnknownBudget => "UnknownBudget",
             Self::KeyCollision => "KeyCollision",
         }
     }

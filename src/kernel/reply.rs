@@ -43,6 +43,8 @@ pub enum Outcome {
     NotDue,
     /// The lapse became final.
     Sealed,
+    /// The rest of the lot expired.
+    Expired,
 }
 
 impl Outcome {
@@ -65,6 +67,7 @@ impl Outcome {
             Self::Lapsed => "Lapsed",
             Self::NotDue => "NotDue",
             Self::Sealed => "Sealed",
+            Self::Expired => "Expired",
         }
     }
 }

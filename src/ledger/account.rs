@@ -324,7 +324,9 @@ impl AccountHandle {
     /// # Errors
     /// [`Refusal::UnknownAccount`].
     pub async fn balance(&self) -> Result<Balance> {
-        Ok(self.view().await?.balance())
+        let account = self.view().await?;
+        let spendable = self.spendable(&account, None).await?;
+        Ok(Balance { spendable, ..account.balance() })
     }
 
     /// A hold as it stands; none if there is none of this name.
@@ -419,7 +421,7 @@ impl ToHoldId for String {
     }
 }
 
-fn operation_key(key: impl AsRef<str>) -> Result<OperationKey> {
+pub(super) fn operation_key(key: impl AsRef<str>) -> Result<OperationKey> {
     OperationKey::new(key).map_err(|error| Error::from(BadId::from(error)))
 }
 

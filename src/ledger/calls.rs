@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::AccountHandle;
 use crate::error::{Error, Result};
 use crate::kernel::{Action, Outcome, Reply};
-use crate::model::{Balance, Hold, Label, Measured, Metadata, Scope, Terms, Timestamp};
+use crate::model::{Balance, Hold, Label, Measured, Metadata, ModelName, Scope, Terms, Timestamp};
 
 pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
@@ -31,7 +31,7 @@ pub struct Receipt {
 impl Receipt {
     /// Makes a receipt of an accepted reply and an error of a refused one.
     pub(super) fn of(reply: Reply) -> Result<Self> {
-        match reply.answer {
+        match reply.answer.clone() {
             Ok(outcome) => Ok(Self {
                 outcome,
                 balance: reply.balance.unwrap_or_default(),
@@ -153,6 +153,12 @@ impl<'a> CostCall<'a> {
     /// What a cost without a hold counts towards. For `debit`, and `settle` with [`CostCall::or_debit`].
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.with_terms(|terms| terms.scopes = super::reserve::in_order(scopes));
+        self
+    }
+
+    /// The model of a cost without a hold. For `debit`, and `settle` with [`CostCall::or_debit`].
+    pub fn model(mut self, model: ModelName) -> Self {
+        self.with_terms(|terms| terms.model = Some(model));
         self
     }
 

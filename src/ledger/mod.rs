@@ -4,6 +4,7 @@
 mod account;
 mod builder;
 mod calls;
+mod credit;
 mod open_hold;
 mod reserve;
 mod statement;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use account::{AccountHandle, ToHoldId};
 pub use builder::LedgerBuilder;
 pub use calls::{CostCall, MoneyCall, Receipt};
+pub use credit::{BudgetUse, GrantCall};
 pub use open_hold::OpenHold;
 pub use reserve::{ReserveCall, Reserved};
 pub use statement::{Statement, StatementLine};

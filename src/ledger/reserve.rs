@@ -11,8 +11,8 @@ use super::open_hold::OpenHold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Action, Denial, Outcome, Refusal};
 use crate::model::{
-    Amount, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, OnLapse, Overrun, RequestId,
-    Scope, Terms,
+    Amount, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, ModelName, OnLapse, Overrun,
+    RequestId, Scope, Terms,
 };
 use crate::pricing::Tariff;
 use crate::random;
@@ -59,7 +59,8 @@ impl Reserved {
                 Err(Error::new(ErrorKind::Refused, format!("hold is closed: hold={}", hold.id)))
             }
             Self::Denied(denial) => {
-                Err(Error::refused(Refusal::Denied(denial), crate::kernel::Reply::refusing(Refusal::Denied(denial))))
+                let refusal = Refusal::Denied(denial);
+                Err(Error::refused(refusal.clone(), crate::kernel::Reply::refusing(refusal)))
             }
         }
     }
@@ -116,13 +117,19 @@ impl<'a> ReserveCall<'a> {
         self
     }
 
-    /// What the request counts towards.
+    /// The model it asks: lots that are restricted to models pay for theirs.
+    pub fn model(mut self, model: ModelName) -> Self {
+        self.terms.model = Some(model);
+        self
+    }
+
+    /// What the request counts towards: budgets of these scopes, and of the whole account, have to admit it.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.terms.scopes = in_order(scopes);
         self
     }
 
-    /// The tokens it will use at most.
+    /// The tokens it will use at most, for budgets that count tokens.
     pub fn tokens(mut self, tokens: u64) -> Self {
         self.terms.tokens = tokens;
         self
@@ -202,8 +209,8 @@ impl<'a> ReserveCall<'a> {
         let reply = self.account.submit(action).await.map_err(unknown)?;
         let outcome = match &reply.answer {
             Ok(outcome) => *outcome,
-            Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(*denial)),
-            Err(refusal) => return Err(Error::refused(*refusal, reply)),
+            Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(denial.clone())),
+            Err(refusal) => return Err(Error::refused(refusal.clone(), reply)),
         };
         let balance = reply.balance.unwrap_or_default();
         let found =

@@ -113,8 +113,19 @@ impl<E: 'static> Metered<E> {
     }
 
     fn settle(&mut self, ended: &'static str) {
-        if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
+        if let Some(duty) = self.take_duty() {
             self.phase = Phase::Settling(duty.settle(ended), None);
+        }
+    }
+
+    /// The duty to settle, if nobody has it yet. A settlement that is on its way is left alone: the end waits for it.
+    fn take_duty(&mut self) -> Option<Duty> {
+        match std::mem::replace(&mut self.phase, Phase::Settled) {
+            Phase::Running(duty) => Some(*duty),
+            other @ (Phase::Settling(..) | Phase::Settled) => {
+                self.phase = other;
+                None
+            }
         }
     }
 
@@ -122,7 +133,7 @@ impl<E: 'static> Metered<E> {
     fn cut(&mut self, ended: &'static str, rest: Option<Upstream<E>>) {
         match (self.options.cut, rest) {
             (Cut::Free, _) => {
-                if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
+                if let Some(duty) = self.take_duty() {
                     duty.waive();
                 }
             }
@@ -148,8 +159,8 @@ impl<E: 'static> Metered<E> {
         let Ok(place) = Arc::clone(ledger.drains()).try_acquire_owned() else {
             return self.estimate(ended);
         };
-        if let Phase::Running(duty) = std::mem::replace(&mut self.phase, Phase::Settled) {
-            ledger.engine().runtime().spawn(drain(*duty, rest, max, place));
+        if let Some(duty) = self.take_duty() {
+            ledger.engine().runtime().spawn(drain(duty, rest, max, place));
         }
     }
 

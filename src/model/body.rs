@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::codec::{Malformed, Reader, Writer};
-use super::lot::{read_lot, read_renewed, read_take, write_lot, write_renewed, write_take};
+use super::lot::{read_lot, read_renewed, read_take, write_renewed, write_take};
 use super::{
     Amount, Asset, Cap, Charged, Hold, HoldState, Label, Lease, Limits, LotPart, LotTerms, Metric, ModelName, OnLapse,
     Overrun, Policy, Quantity, Renewed, Scope, Status, Take, TariffHash, Terms, Timestamp, Window,
@@ -198,7 +198,7 @@ impl Body {
             Self::Grant { lot, terms } => {
                 writer.byte(9);
                 writer.unsigned(u64::from(*lot));
-                write_lot(&mut writer, terms);
+                terms.write(&mut writer);
             }
             Self::LotExpiry(lot) => {
                 writer.byte(10);

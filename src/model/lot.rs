@@ -171,6 +171,14 @@ impl LotTerms {
         (!names.is_empty()).then(|| names.join(" "))
     }
 
+    /// Appends the canonical bytes.
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer.byte(self.class.code());
+        writer.option(self.expiry, |writer, expiry| writer.signed(expiry.as_micros()));
+        writer.signed(i64::from(self.priority));
+        writer.list(&self.models, |writer, model| writer.bytes(model.as_str().as_bytes()));
+    }
+
     /// Reads what [`LotTerms::models_text`] wrote.
     ///
     /// # Errors
@@ -212,13 +220,6 @@ pub(super) fn read_take(reader: &mut Reader<'_>) -> Result<Take, Malformed> {
     })
 }
 
-pub(super) fn write_lot(writer: &mut Writer, terms: &LotTerms) {
-    writer.byte(terms.class.code());
-    writer.option(terms.expiry, |writer, expiry| writer.signed(expiry.as_micros()));
-    writer.signed(i64::from(terms.priority));
-    writer.list(&terms.models, |writer, model| writer.bytes(model.as_str().as_bytes()));
-}
-
 pub(super) fn read_lot(reader: &mut Reader<'_>) -> Result<Arc<LotTerms>, Malformed> {
     Ok(Arc::new(LotTerms {
         class: LotClass::from_code(reader.byte()?)?,
@@ -231,7 +232,7 @@ pub(super) fn read_lot(reader: &mut Reader<'_>) -> Result<Arc<LotTerms>, Malform
 pub(super) fn write_renewed(writer: &mut Writer, renewed: &Renewed) {
     writer.unsigned(u64::from(renewed.from));
     writer.unsigned(u64::from(renewed.lot));
-    write_lot(writer, &renewed.terms);
+    renewed.terms.write(writer);
     write_amount(writer, renewed.amount);
 }
 

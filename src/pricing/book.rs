@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::tariff::Tariff;
+use super::content::AdjustmentKind;
+use super::exact::Exact;
+use super::names::{self, Names};
+use super::tariff::{Tariff, markup_factor};
 use super::{PriceError, clip};
 use crate::model::BookHash;
 
@@ -13,6 +16,7 @@ use crate::model::BookHash;
 /// - Providers drop models from their lists. [`PriceBook::merge`] takes over a newer list and keeps what it lacks, and
 ///   the former prices of what it has.
 /// - A hold pins its [`Tariff`]; a newer book does not change what it settles at.
+/// - What a model is sold at above or below its list price is said by rules: [`PriceBook::markup`].
 ///
 /// ```
 /// use prepaid::pricing::{PriceBook, PriceError};
@@ -27,6 +31,16 @@ use crate::model::BookHash;
 #[derive(Clone, Debug, Default)]
 pub struct PriceBook {
     models: BTreeMap<Arc<str>, Entry>,
+    names: Names,
+    rules: Vec<Rule>,
+}
+
+/// Models whose names match are sold with this factor.
+#[derive(Clone, Debug)]
+struct Rule {
+    models: String,
+    name: String,
+    factor: Exact,
 }
 
 /// What [`PriceBook::merge`] did, by name.
@@ -60,37 +74,81 @@ impl PriceBook {
         self.list(&model, None, Ok(tariff));
     }
 
-    /// The prices of the model with exactly this name in the book.
+    /// Lets `name` stand for a model of the book, now or when it is listed.
+    pub fn alias(&mut self, name: &str, model: &str) {
+        self.names.alias(name, model);
+    }
+
+    /// Sells models with a markup of `percent`, below zero a discount, on everything, fees included. `models` is a name in
+    /// which `*` stands for any text, as in `openai/*`. Of several rules that match a model the first one holds.
+    ///
+    /// ```
+    /// use prepaid::Asset;
+    /// use prepaid::pricing::{PriceBook, PriceError, Tariff};
+    /// use prepaid::tokens::{TokenClass, Usage};
+    ///
+    /// let mut book = PriceBook::new();
+    /// book.insert(Tariff::per_million("gpt-4o").input("2.50").output("10").build()?);
+    /// book.markup("gpt-*", "20")?;
+    /// let usage = Usage::new().with(TokenClass::Output, 1_000);
+    /// let charge = book.tariff("gpt-4o")?.charge(&usage, Asset::USD)?;
+    /// assert_eq!((charge.cost().to_string(), charge.exact().to_string()), ("0.01".to_owned(), "0.012".to_owned()));
+    /// assert_eq!(Asset::USD.format(charge.margin()), "0.002000000");
+    /// # Ok::<(), PriceError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tariff::with_markup`].
+    pub fn markup(&mut self, models: &str, percent: &str) -> Result<(), PriceError> {
+        let (name, factor) = markup_factor(models, percent)?;
+        self.rules.push(Rule { models: models.to_owned(), name, factor });
+        Ok(())
+    }
+
+    /// The prices of the model with exactly this name, or [alias](Self::alias), in the book.
     ///
     /// # Errors
     /// [`PriceError::UnknownModel`]; or what was wrong with its prices when they were loaded.
     pub fn tariff(&self, model: &str) -> Result<Tariff, PriceError> {
-        let unknown = || PriceError::UnknownModel { model: clip(model) };
-        self.models.get(model).and_then(|entry| entry.versions.first()).ok_or_else(unknown)?.clone()
+        let (listed, entry) = self.entry(model).ok_or_else(|| PriceError::UnknownModel { model: clip(model) })?;
+        let tariff = entry.versions.first().ok_or_else(|| PriceError::UnknownModel { model: clip(model) })?.clone()?;
+        match self.rules.iter().find(|rule| names::matches(&rule.models, listed)) {
+            Some(rule) => tariff.adjusted(AdjustmentKind::Markup, rule.name.clone(), rule.factor),
+            None => Ok(tariff),
+        }
     }
 
-    /// The prices of a provider's model: listed as `provider/model`, or as `model` and said to be of this provider.
+    /// The prices of a provider's model: listed as `provider/model`; or as `model` and said to be of this provider; or
+    /// under another name which, the list says, this one means.
     ///
     /// # Errors
     /// As [`PriceBook::tariff`].
     pub fn tariff_of(&self, provider: &str, model: &str) -> Result<Tariff, PriceError> {
         let qualified = format!("{provider}/{model}");
-        if self.models.contains_key(qualified.as_str()) {
+        if self.entry(&qualified).is_some() {
             return self.tariff(&qualified);
         }
-        let own = |entry: &&Entry| entry.provider.as_deref().is_some_and(|listed| is_of(listed, provider));
-        match self.models.get(model).filter(own) {
-            Some(_) => self.tariff(model),
+        let own = |entry: &Entry| entry.provider.as_deref().is_some_and(|listed| is_of(listed, provider));
+        if self.entry(model).is_some_and(|(_, entry)| own(entry)) {
+            return self.tariff(model);
+        }
+        match self.names.meant(provider, model) {
+            Some(listed) => self.tariff(listed),
             None => Err(PriceError::UnknownModel { model: clip(&qualified) }),
         }
     }
 
-    /// Takes over the prices of a newer book. Models that it lacks stay, and former prices stay as versions.
+    /// Takes over the prices, names and rules of a newer book. Models that it lacks stay, and former prices stay as
+    /// versions; the rules stay, if it has none.
     pub fn merge(&mut self, newer: Self) -> Merge {
         let mut merge = Merge {
             kept: self.models.keys().filter(|model| !newer.models.contains_key(*model)).cloned().collect(),
             ..Merge::default()
         };
+        self.names.merge(newer.names);
+        if !newer.rules.is_empty() {
+            self.rules = newer.rules;
+        }
         for (model, entry) in newer.models {
             match self.models.get(&model).map(|known| known.versions.first() == entry.versions.first()) {
                 Some(true) => continue,
@@ -104,9 +162,9 @@ impl PriceBook {
         merge
     }
 
-    /// The prices a model has and had, newest first.
+    /// The list prices a model has and had, newest first, without markup.
     pub fn versions(&self, model: &str) -> impl Iterator<Item = &Tariff> + '_ {
-        self.models.get(model).into_iter().flat_map(|entry| &entry.versions).flatten()
+        self.entry(model).into_iter().flat_map(|(_, entry)| &entry.versions).flatten()
     }
 
     /// The models with prices, by name.
@@ -119,10 +177,13 @@ impl PriceBook {
         self.models.iter().filter_map(|(model, entry)| Some((&**model, entry.versions.first()?.as_ref().err()?)))
     }
 
-    /// The name of this content: equal for books with the same models at the same prices.
+    /// The name of this content: equal for books that sell the same models at the same prices.
     pub fn hash(&self) -> BookHash {
-        let current = |entry: &Entry| Some(entry.versions.first()?.as_ref().ok()?.hash());
-        BookHash::of(self.models.iter().filter_map(|(model, entry)| Some((&**model, current(entry)?))))
+        BookHash::of(self.models().filter_map(|model| Some((model, self.tariff(model).ok()?.hash()))))
+    }
+
+    pub(super) fn names(&mut self) -> &mut Names {
+        &mut self.names
     }
 
     pub(super) fn list(&mut self, model: &str, provider: Option<&str>, listing: Result<Tariff, PriceError>) {
@@ -130,6 +191,11 @@ impl PriceBook {
         let entry = self.models.entry(model.into()).or_insert_with(empty);
         entry.provider = provider.map(Arc::from);
         entry.versions.insert(0, listing);
+    }
+
+    fn entry(&self, name: &str) -> Option<(&str, &Entry)> {
+        let listed = |name: &str| self.models.get_key_value(name).map(|(model, entry)| (&**model, entry));
+        listed(name).or_else(|| listed(self.names.aliased(name)?))
     }
 }
 

@@ -230,7 +230,9 @@ impl Charge {
         const UNPRICED_BYTES_MAX: usize = 600;
         let mut bytes = 0_usize;
         let short = self.bill.unpriced.iter().take_while(|name| {
-            bytes = bytes.saturating_add(name.len()).saturating_add(3);
+            // Escaped, a character has at most six bytes for each of its own.
+            let plain = name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            bytes = bytes.saturating_add(name.len().saturating_mul(if plain { 2 } else { 6 })).saturating_add(3);
             bytes <= UNPRICED_BYTES_MAX
         });
         let unpriced = short.cloned().collect();

@@ -61,11 +61,10 @@ pub(super) struct Content {
     pub(super) unpriced: Arc<BTreeSet<String>>,
 }
 
-/// A model's name is at most so long, so that the evidence of a charge stays short.
-const NAME_BYTES_MAX: usize = 256;
-
-/// So many factors apply at most, for the same reason.
+// These keep the evidence of a charge short.
+const MODEL_BYTES_MAX: usize = 256;
 const ADJUSTMENTS_MAX: usize = 8;
+const ADJUSTMENT_BYTES_MAX: usize = 64;
 
 /// Rates and factors together have at most so many decimals: 128 bits then hold every cost below three million.
 const DECIMALS_MAX: u32 = 32;
@@ -99,14 +98,18 @@ impl Content {
         if self.version != Self::VERSION {
             return Err(format!("unknown version {}", self.version));
         }
-        if self.model.is_empty() || self.model.len() > NAME_BYTES_MAX || self.model.contains(char::is_control) {
-            return Err("model name is empty, longer than 256 bytes or has control characters".to_owned());
+        if !is_name(&self.model, MODEL_BYTES_MAX) {
+            return Err(format!("model name is empty, longer than {MODEL_BYTES_MAX} bytes or not plain text"));
         }
         if Asset::new(&self.currency, 0).is_err() {
             return Err(format!("no currency: {}", clip(&self.currency)));
         }
         if self.adjustments.len() > ADJUSTMENTS_MAX {
             return Err(format!("more than {ADJUSTMENTS_MAX} adjustments"));
+        }
+        let mut names = self.adjustments.iter().map(|adjustment| &adjustment.name).chain(self.uplifts.keys());
+        if let Some(name) = names.find(|name| !is_name(name, ADJUSTMENT_BYTES_MAX)) {
+            return Err(format!("adjustment without a plain name: {}", clip(name)));
         }
         if !self.tiers.contains_key(&self.tier) || !self.tiers.contains_key(&ServiceTier::Standard) {
             return Err(format!("no rates for tier {}", self.tier));
@@ -138,4 +141,10 @@ impl Content {
 
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// Whether this is text that JSON writes as it is.
+fn is_name(text: &str, bytes_max: usize) -> bool {
+    let is_plain = |character: char| !character.is_control() && character != '"' && character != '\\';
+    !text.is_empty() && text.len() <= bytes_max && text.chars().all(is_plain)
 }

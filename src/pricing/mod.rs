@@ -34,6 +34,7 @@ mod exact;
 mod explain;
 mod hours;
 mod load;
+mod names;
 mod quote;
 mod rates;
 mod tariff;

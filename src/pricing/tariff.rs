@@ -159,18 +159,8 @@ impl Tariff {
     /// [`PriceError::MalformedPrice`], [`PriceError::TooPrecise`] or, for a discount above 100 %,
     /// [`PriceError::NegativePrice`], naming the input.
     pub fn with_markup(&self, percent: &str) -> Result<Self, PriceError> {
-        let flaw = |flaw| PriceError::flaw(flaw, self.model(), "markup", percent);
-        let (kind, digits) = match percent.strip_prefix('-') {
-            Some(digits) => ("discount", digits),
-            None => ("markup", percent),
-        };
-        let change = Exact::parse(digits).map_err(flaw)?;
-        let share = change.shifted(-2).ok_or(Flaw::TooPrecise).map_err(flaw)?;
-        let factor = match kind {
-            "markup" => Exact::ONE.checked_add(share).ok_or(Flaw::TooPrecise).map_err(flaw)?,
-            _ => Exact::ONE.checked_sub(share).ok_or(Flaw::Negative).map_err(flaw)?,
-        };
-        self.adjusted(AdjustmentKind::Markup, format!("{kind} {change} %"), factor)
+        let (name, factor) = markup_factor(self.model(), percent)?;
+        self.adjusted(AdjustmentKind::Markup, name, factor)
     }
 
     /// This tariff with one of its [uplifts](Tariff::uplifts) applied to the cost of all tokens.
@@ -226,7 +216,7 @@ impl Tariff {
         Err(PriceError::WrongCurrency { model: clip(self.model()), currency: self.currency().to_owned(), asset })
     }
 
-    fn adjusted(&self, kind: AdjustmentKind, name: String, factor: Exact) -> Result<Self, PriceError> {
+    pub(super) fn adjusted(&self, kind: AdjustmentKind, name: String, factor: Exact) -> Result<Self, PriceError> {
         let adjustment = Adjustment { kind, name, factor };
         self.changed(|content| content.adjustments = content.adjustments.iter().cloned().chain([adjustment]).collect())
     }
@@ -250,4 +240,20 @@ impl fmt::Debug for Tariff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tariff({} {} {})", self.model(), self.tier(), self.hash)
     }
+}
+
+/// The name and the factor of a markup of `percent`, or of a discount, if that is below zero.
+pub(super) fn markup_factor(model: &str, percent: &str) -> Result<(String, Exact), PriceError> {
+    let flaw = |flaw| PriceError::flaw(flaw, model, "markup", percent);
+    let (kind, digits) = match percent.strip_prefix('-') {
+        Some(digits) => ("discount", digits),
+        None => ("markup", percent),
+    };
+    let change = Exact::parse(digits).map_err(flaw)?;
+    let share = change.shifted(-2).ok_or(Flaw::TooPrecise).map_err(flaw)?;
+    let factor = match kind {
+        "markup" => Exact::ONE.checked_add(share).ok_or(Flaw::TooPrecise).map_err(flaw)?,
+        _ => Exact::ONE.checked_sub(share).ok_or(Flaw::Negative).map_err(flaw)?,
+    };
+    Ok((format!("{kind} {change} %"), factor))
 }

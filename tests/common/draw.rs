@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use prepaid::kernel::{Action, Command};
 use prepaid::model::{
-    Against, CallToken, Lease, Limits, OnLapse, OperationKey, Overrun, Policy, Quantity, SignedAmount, Status, Terms,
+    Against, CallToken, Cap, Lease, Limits, OnLapse, OperationKey, Overrun, Policy, Quantity, SignedAmount, Status,
+    Terms,
 };
 use prepaid::testing::Model;
 use prepaid::{AccountId, Amount, Asset, HoldId, Measured};
@@ -189,7 +190,13 @@ impl Drawer {
                 };
             }
             Action::Release { waive, .. } => *waive = !*waive,
-            Action::Abandon { .. } | Action::Lapse { .. } | Action::Seal { .. } => {}
+            Action::Grant { amount, .. } => *amount = plus(*amount, 1),
+            Action::SetBudget { cap, .. } => *cap = Cap::Requests(u64::from(raw.other)),
+            Action::RemoveBudget { .. }
+            | Action::ExpireLot { .. }
+            | Action::Abandon { .. }
+            | Action::Lapse { .. }
+            | Action::Seal { .. } => {}
         }
         Command::new(earlier.account().clone(), action)
     }

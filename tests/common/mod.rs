@@ -5,8 +5,10 @@
 pub mod draw;
 pub mod history;
 pub mod one;
+pub mod places;
 pub mod player;
 pub mod requests;
+pub mod wire;
 
 /// A number from the environment, or else the given one.
 pub fn number(name: &str, or: u64) -> u64 {

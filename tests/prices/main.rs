@@ -4,6 +4,9 @@
 //! `PREPAID_COST_CASES=<file>` checks a further file of reference costs against the same list.
 
 mod cases;
+mod charges;
+mod genai;
+mod lists;
 mod quotes;
 mod usage;
 

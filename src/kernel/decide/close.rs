@@ -1,7 +1,7 @@
 //! The one formula that closes a hold: early or late, up or down, provisionally or for good.
 
 use super::super::Refusal;
-use super::super::draft::{Details, Draft};
+use super::super::draft::{Details, Draft, Stop};
 use std::sync::Arc;
 
 use crate::model::{
@@ -40,17 +40,20 @@ impl<'a> Closing<'a> {
 
 /// Closes a hold, or replaces the cost of one that is closed, and writes the entry. `direct` is a hold that this very
 /// command makes: its entry then says what is pinned in it.
-pub(super) fn close(draft: &mut Draft<'_>, before: &Hold, closing: Closing<'_>, direct: bool) -> Result<Hold, Refusal> {
+pub(super) fn close(draft: &mut Draft<'_>, before: &Hold, closing: Closing<'_>, direct: bool) -> Result<Hold, Stop> {
+    draft.expire_lots()?;
     let captured = match closing.kind {
         // An unchanged cost moves no money, even where more could be collected by now.
         EntryKind::Seal | EntryKind::Correction if closing.cost.cost == before.cost().cost => before.captured,
-        _ => collected(&draft.account, before, closing.cost.cost, direct),
+        _ => collected(draft, before, closing.cost.cost, direct)?,
     };
     if captured < before.refunded {
-        return Err(Refusal::BelowRefunded { refunded: before.refunded });
+        return Err(Refusal::BelowRefunded { refunded: before.refunded }.into());
     }
-    let hold = closed(before, &closing, captured, draft.now);
-    let changes = postings(before, &hold).ok_or(Refusal::TotalTooLarge)?;
+    let takes = draft.spend(before, captured)?;
+    let parts = draft.parts(&before.takes, &takes)?;
+    let hold = Hold { takes, ..closed(before, &closing, captured, draft.now) };
+    let changes = postings(before, &hold, &parts).ok_or(Refusal::TotalTooLarge)?;
     let body = Body::Close(CloseBody {
         state: hold.state,
         cost: closing.cost,
@@ -70,21 +73,24 @@ pub(super) fn close(draft: &mut Draft<'_>, before: &Hold, closing: Closing<'_>, 
 }
 
 /// What of `cost` is collected. The hold's own money and its own earlier capture are always payable; beyond them there
-/// is what the account can spend, or may owe.
-fn collected(account: &Account, hold: &Hold, cost: Amount, direct: bool) -> Amount {
-    let own = hold.held.max(hold.captured);
+/// is what the account can spend, or may owe. What it forfeited is its own too.
+fn collected(draft: &mut Draft<'_>, hold: &Hold, cost: Amount, direct: bool) -> Result<Amount, Stop> {
+    let forfeited = hold.forfeited();
+    let captured = hold.captured.checked_add(forfeited).map_err(|_| Refusal::TotalTooLarge)?;
+    let own = hold.held.max(captured);
+    let spendable = draft.spendable(hold.model())?;
     let room = |owed: Amount| {
-        let parts = [account.spendable(), owed.signed(), hold.held.signed(), hold.captured.signed()];
+        let parts = [spendable, owed.signed(), hold.held.signed(), captured.signed()];
         let sum = parts.iter().fold(0, |sum: i64, part| sum.saturating_add(part.minor_units()));
         Amount::new(sum.clamp(0, MINOR_UNITS_MAX)).unwrap_or_default().max(own)
     };
     let collectable = match hold.policy.overrun {
-        Overrun::Debt => account.limits.debt.map_or(Amount::MAX, room),
+        Overrun::Debt => draft.account.limits.debt.map_or(Amount::MAX, room),
         Overrun::CapToAvailable => room(Amount::ZERO),
         Overrun::CapToHold if direct => room(Amount::ZERO),
         Overrun::CapToHold => room(Amount::ZERO).min(own.max(hold.held_at_close)),
     };
-    cost.min(collectable)
+    Ok(cost.min(collectable))
 }
 
 fn closed(before: &Hold, closing: &Closing<'_>, captured: Amount, now: Timestamp) -> Hold {
@@ -104,8 +110,9 @@ fn closed(before: &Hold, closing: &Closing<'_>, captured: Amount, now: Timestamp
     }
 }
 
-/// Available h + pc - c, held -h, revenue b - pc - pw, write-off pw - (b - c); see the books in the manual.
-fn postings(before: &Hold, after: &Hold) -> Option<Books> {
+/// Available h + pc + px - c - x, held -h, revenue b - pc - pw, write-off pw - (b - c), breakage and promotion x - px;
+/// see the books in the manual. `parts` is what lots have to do with it.
+fn postings(before: &Hold, after: &Hold, parts: &Books) -> Option<Books> {
     let units = Amount::minor_units;
     let change = |plus: [Amount; 2], minus: [Amount; 2]| {
         let [p, q] = plus.map(units);
@@ -113,11 +120,13 @@ fn postings(before: &Hold, after: &Hold) -> Option<Books> {
         SignedAmount::new(p.saturating_add(q).saturating_sub(m).saturating_sub(n)).ok()
     };
     Some(Books {
-        available: change([before.held, before.captured], [after.captured, Amount::ZERO])?,
+        available: change([before.held, before.captured], [after.captured, Amount::ZERO])?
+            .checked_add(parts.available)
+            .ok()?,
         held: before.held.negated(),
         revenue: change([after.captured, after.written_off], [before.captured, before.written_off])?,
         write_off: change([before.written_off, Amount::ZERO], [after.written_off, Amount::ZERO])?,
-        ..Books::default()
+        ..*parts
     })
 }
 

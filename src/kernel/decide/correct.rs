@@ -47,9 +47,11 @@ fn refund(draft: &mut Draft<'_>, hold: &Hold, amount: Amount, details: Details<'
 
     // From here on the command must succeed.
     let refunded = hold.refunded.checked_add(amount).map_err(|_| Refusal::TotalTooLarge)?;
-    let changes = Books { available: amount.signed(), revenue: amount.negated(), ..Books::default() };
-    draft.record(EntryKind::Refund, changes, &Body::Refund { takes: Vec::new(), renewed: Vec::new() }, details)?;
-    draft.update_hold(Hold { refunded, ..hold.clone() });
+    let (takes, renewed) = draft.refund(hold, amount)?;
+    let parts = draft.parts(&hold.takes, &takes)?;
+    let changes = Books { available: amount.signed(), revenue: amount.negated(), ..parts };
+    draft.record(EntryKind::Refund, changes, &Body::Refund { takes: takes.clone(), renewed }, details)?;
+    draft.update_hold(Hold { refunded, takes, ..hold.clone() })?;
     Ok(Outcome::Ok)
 }
 
@@ -69,6 +71,6 @@ fn correct(
     let closing =
         Closing { key: details.key, ..Closing::new(EntryKind::Correction, state, used.measured.quantity).used(used) };
     let corrected = close(draft, hold, closing, false)?;
-    draft.update_hold(corrected);
+    draft.update_hold(corrected)?;
     Ok(Outcome::Ok)
 }

@@ -1,7 +1,6 @@
 //! Closing a hold without its owner's word: provisionally first, finally later.
 
 use super::super::Outcome;
-use super::super::Refusal;
 use super::super::draft::{Draft, Stop};
 use super::Named;
 use super::close::{Closing, close};
@@ -11,7 +10,7 @@ use crate::model::{EntryKind, Hold, HoldState, OnLapse, Quantity, Timestamp};
 /// The owner does not know what was used.
 pub(super) fn abandon(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, Stop> {
     let Some(hold) = draft.named_hold(named.key, named.id)? else {
-        return Ok(tombstone(draft, named));
+        return tombstone(draft, named);
     };
     if hold.state != HoldState::Open {
         return Ok(Outcome::NoOp);
@@ -32,7 +31,7 @@ pub(super) fn lapse(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, 
     // Renewals leave `due` alone, so that they touch no index; the sweeper moves it when it comes by too early.
     let due = Some(closable_at(&hold));
     if hold.due != due {
-        draft.update_hold(Hold { due, ..(*hold).clone() });
+        draft.update_hold(Hold { due, ..(*hold).clone() })?;
     }
     Ok(Outcome::NotDue)
 }
@@ -50,7 +49,7 @@ pub(super) fn seal(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, S
         OnLapse::Release | OnLapse::CaptureHeld => hold.provisional,
     };
     let sealed = close(draft, &hold, Closing::new(EntryKind::Seal, HoldState::Sealed, cost), false)?;
-    draft.update_hold(sealed);
+    draft.update_hold(sealed)?;
     Ok(Outcome::Sealed)
 }
 
@@ -60,15 +59,14 @@ pub(super) fn is_due(hold: &Hold, now: Timestamp) -> bool {
 }
 
 /// Closes an open hold by its policy.
-pub(super) fn close_provisionally(draft: &mut Draft<'_>, hold: &Hold, kind: EntryKind) -> Result<(), Refusal> {
+pub(super) fn close_provisionally(draft: &mut Draft<'_>, hold: &Hold, kind: EntryKind) -> Result<(), Stop> {
     let cost = match hold.policy.on_lapse {
         OnLapse::Release => Quantity::ZERO,
         OnLapse::CaptureReported => hold.reported,
         OnLapse::CaptureHeld => Quantity { cost: hold.held.max(hold.reported.cost), tokens: hold.reported.tokens },
     };
     let lapsed = close(draft, hold, Closing::new(kind, HoldState::Lapsed, cost), false)?;
-    draft.update_hold(lapsed);
-    Ok(())
+    draft.update_hold(lapsed)
 }
 
 fn closable_at(hold: &Hold) -> Timestamp {

@@ -1,8 +1,10 @@
 //! One decision per command: validate everything, then change the draft.
 
 pub(super) mod account;
+mod budget;
 mod close;
 mod correct;
+mod grant;
 mod lapse;
 mod money;
 mod progress;
@@ -24,6 +26,12 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome
         Action::Open { asset, limits, policy } => account::open(draft, *asset, *limits, *policy),
         Action::SetLimits { limits, policy } => account::set_limits(draft, *limits, *policy),
         Action::SetStatus { status, reason } => account::set_status(draft, *status, reason),
+        Action::SetBudget { scope, window, cap } => budget::set(draft, scope.as_ref(), window, *cap),
+        Action::RemoveBudget { scope, window, metric } => budget::remove(draft, scope.as_ref(), window, *metric),
+        Action::Grant { amount, terms, metadata, .. } => {
+            grant::grant(draft, *amount, terms, money::details(command, metadata.as_ref()))
+        }
+        Action::ExpireLot { lot } => grant::expire(draft, *lot),
         Action::Deposit { .. } | Action::Withdraw { .. } | Action::Adjust { .. } | Action::WriteOff { .. } => {
             money::decide(draft, command)
         }

@@ -2,7 +2,7 @@
 
 use super::super::draft::{Details, Draft, Stop};
 use super::super::{Action, Command, Outcome, Refusal};
-use crate::model::{Against, Body, Books, EntryKind, MINOR_UNITS_MAX, OperationKey, SignedAmount, Status};
+use crate::model::{Against, Body, Books, EntryKind, MINOR_UNITS_MAX, Metadata, OperationKey, SignedAmount, Status};
 
 /// The key of a money operation.
 pub(super) fn key(action: &Action) -> Option<&OperationKey> {
@@ -10,7 +10,8 @@ pub(super) fn key(action: &Action) -> Option<&OperationKey> {
         Action::Deposit { key, .. }
         | Action::Withdraw { key, .. }
         | Action::Adjust { key, .. }
-        | Action::WriteOff { key, .. } => Some(key),
+        | Action::WriteOff { key, .. }
+        | Action::Grant { key, .. } => Some(key),
         _ => None,
     }
 }
@@ -29,7 +30,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome
             if status == Status::Frozen {
                 return Err(Refusal::Status(status).into());
             }
-            let withdrawable = draft.account.books.available.positive_part();
+            draft.expire_lots()?;
+            let withdrawable = draft.withdrawable()?;
             if *amount > withdrawable {
                 return Err(Refusal::InsufficientPaid { withdrawable }.into());
             }
@@ -39,7 +41,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome
             (EntryKind::Adjustment, *amount, *against, Some(reason), metadata)
         }
         Action::WriteOff { amount, reason, metadata, .. } => {
-            let debt = draft.account.books.available.negative_part();
+            let debt = draft.account.base().negative_part();
             if *amount > debt {
                 return Err(Refusal::ExceedsDebt { debt }.into());
             }
@@ -56,14 +58,16 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome
 
     // From here on the command must succeed.
     let against = (kind == EntryKind::Adjustment).then_some(counter);
-    let body = Body::Money { against, reason: reason.cloned(), lots: Vec::new() };
-    let details = Details {
-        key: key(command.action()).zip(command.operation()).map(|(key, (hash, arguments))| (key, hash, arguments)),
-        metadata: metadata.as_ref(),
-        ..Details::default()
-    };
-    draft.record(kind, changes, &body, details)?;
+    let lots = if kind == EntryKind::Withdrawal { draft.take_paid(amount.negative_part())? } else { Vec::new() };
+    let body = Body::Money { against, reason: reason.cloned(), lots };
+    draft.record(kind, changes, &body, details(command, metadata.as_ref()))?;
     Ok(Outcome::Ok)
+}
+
+/// What the entry of a money operation says besides its postings.
+pub(super) fn details<'a>(command: &'a Command, metadata: Option<&'a Metadata>) -> Details<'a> {
+    let key = key(command.action()).zip(command.operation()).map(|(key, (hash, arguments))| (key, hash, arguments));
+    Details { key, metadata, ..Details::default() }
 }
 
 /// `amount` into `available`, out of the ledger account it is against.
@@ -80,7 +84,7 @@ fn moved(amount: SignedAmount, against: Against) -> Books {
 
 /// Money from outside carries no total past half of its range, so that the settlements that follow fit. What leads
 /// back towards zero, such as the repayment of a large debt, is always welcome.
-fn within_half(before: &Books, after: &Books) -> Result<(), Refusal> {
+pub(super) fn within_half(before: &Books, after: &Books) -> Result<(), Refusal> {
     let magnitude = |total: SignedAmount| total.minor_units().unsigned_abs();
     let half = MINOR_UNITS_MAX.unsigned_abs() / 2;
     let mut totals = before.columns().into_iter().zip(after.columns());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::budgets::Asking;
 use super::super::draft::{Details, Draft, Stop};
 use super::super::{DenialReason, Outcome, Refusal};
 use super::room::{Wish, grantable};
@@ -13,7 +14,7 @@ pub(super) fn renew(draft: &mut Draft<'_>, named: Named<'_>, ttl: Option<Duratio
     let deadline = draft.now.saturating_add(ttl.unwrap_or(hold.policy.lease.ttl));
     if deadline > hold.deadline {
         hold.deadline = deadline;
-        draft.update_hold(hold);
+        draft.update_hold(hold)?;
     }
     Ok(Outcome::Ok)
 }
@@ -26,7 +27,8 @@ pub(super) fn extend(draft: &mut Draft<'_>, named: Named<'_>, target: Amount, pa
     if more.is_zero() {
         return Ok(Outcome::Ok);
     }
-    let wish = Wish { more, already: hold.held, own: Some(named.key) };
+    let model = hold.model();
+    let wish = Wish { more, already: hold.held, own: Some(named.key), model, asking: Asking::More(&hold) };
     let (granted, outcome) = match grantable(draft, wish)? {
         Ok(all) => (all, Outcome::Ok),
         Err(denial) if partial && !matches!(denial.reason, DenialReason::Frozen | DenialReason::Closed) => {
@@ -40,10 +42,13 @@ pub(super) fn extend(draft: &mut Draft<'_>, named: Named<'_>, target: Amount, pa
 
     // From here on the command must succeed.
     hold.held = hold.held.checked_add(granted).map_err(|_| Refusal::TotalTooLarge)?;
-    let changes = Books { available: granted.negated(), held: granted.signed(), ..Books::default() };
+    let takes = draft.take(&hold.takes, granted, hold.model(), |take| &mut take.held)?;
+    let parts = draft.parts(&hold.takes, &takes)?;
+    hold.takes = takes;
+    let changes = Books { available: granted.negated(), held: granted.signed(), ..parts };
     let details = Details { hold: Some(named.id), label: hold.label(), ..Details::default() };
     draft.record(EntryKind::Extend, changes, &Body::Extend { takes: hold.takes.clone() }, details)?;
-    draft.update_hold(hold);
+    draft.update_hold(hold)?;
     Ok(outcome)
 }
 
@@ -62,7 +67,7 @@ pub(super) fn report(
     Used { measured, above_ceiling, metadata: None }.believable(hold.ceiling)?;
     let reported = hold.reported.max(measured.quantity);
     if reported != hold.reported {
-        draft.update_hold(Hold { reported, ..(*hold).clone() });
+        draft.update_hold(Hold { reported, ..(*hold).clone() })?;
     }
     Ok(outcome)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::budgets::Asking;
 use super::super::draft::{Details, Draft, Stop};
 use super::super::{Outcome, Refusal};
 use super::room::{Wish, grantable};
@@ -27,7 +28,9 @@ pub(super) fn reserve(draft: &mut Draft<'_>, asked: &Asked<'_>, metadata: Option
     if let Some(hold) = draft.named_hold(asked.key, asked.id)? {
         return repeated(&hold, asked).map_err(Stop::from);
     }
-    let wish = Wish { more: asked.terms.amount, already: Amount::ZERO, own: None };
+    let model = asked.terms.model.as_ref();
+    let asking = Asking::New { scopes: &asked.terms.scopes, tokens: asked.terms.tokens };
+    let wish = Wish { more: asked.terms.amount, already: Amount::ZERO, own: None, model, asking };
     let held = match (grantable(draft, wish)?, asked.terms.min) {
         (Ok(all), _) => all,
         (Err(denial), Some(min)) if denial.grantable >= min && !denial.grantable.is_zero() => denial.grantable,
@@ -38,12 +41,14 @@ pub(super) fn reserve(draft: &mut Draft<'_>, asked: &Asked<'_>, metadata: Option
     let mut hold = blank(draft, asked.id, asked.key, Some(Arc::clone(asked.terms)), asked.lease);
     hold.held = held;
     hold.token = asked.token;
+    hold.windows = draft.windows_of(&asked.terms.scopes)?;
+    hold.takes = draft.take(&[], held, model, |take| &mut take.held)?;
     draft.account.open_holds = draft.account.open_holds.saturating_add(1);
-    let changes = Books { available: held.negated(), held: held.signed(), ..Books::default() };
+    let changes = Books { available: held.negated(), held: held.signed(), ..draft.parts(&[], &hold.takes)? };
     let body = Body::Reserve { pinned: Pinned::of(&hold), takes: hold.takes.clone() };
     let details = Details { hold: Some(asked.id), label: hold.label(), metadata, ..Details::default() };
     draft.record(EntryKind::Reserve, changes, &body, details)?;
-    draft.insert_hold(hold);
+    draft.insert_hold(hold)?;
     Ok(if held == asked.terms.amount { Outcome::Created } else { Outcome::CreatedPartial })
 }
 

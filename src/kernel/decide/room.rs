@@ -2,69 +2,95 @@
 
 use std::sync::Arc;
 
+use super::super::budgets::{Asking, Tightest};
 use super::super::draft::{Draft, Stop};
 use super::super::{Denial, DenialReason};
 use super::lapse;
-use crate::model::{Account, Amount, EntryKind, Hold, HoldState, KeyHash, Status};
+use crate::model::{Amount, EntryKind, Hold, HoldState, KeyHash, ModelName, SignedAmount, Status};
 
 /// What a reserve or an extension asks for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct Wish<'a> {
     /// How much more should be held.
     pub(super) more: Amount,
     /// How much the hold holds already.
     pub(super) already: Amount,
     /// The hold that must not lapse on the way; none for a hold that is not made yet.
     pub(super) own: Option<KeyHash>,
+    /// The model that is to be paid for.
+    pub(super) model: Option<&'a ModelName>,
+    /// What is asked of budgets.
+    pub(super) asking: Asking<'a>,
+}
+
+/// The tightest bound a wish runs into, and what it leaves.
+#[derive(Debug)]
+struct Bound {
+    reason: DenialReason,
+    left: SignedAmount,
+    budget: Option<Tightest>,
 }
 
 /// What can be granted of a wish: all of it, or as much as the tightest bound lets through.
 ///
 /// Where it is not all, overdue holds of the account are lapsed first, oldest deadline first, until it is or none is
-/// left. Those lapses stay in the draft: they are dropped with it if the command is refused after all.
-pub(super) fn grantable(draft: &mut Draft<'_>, wish: Wish) -> Result<Result<Amount, Denial>, Stop> {
-    let first = bound(&draft.account, wish);
-    if first.is_none() {
+/// left. Those lapses stay in the draft: they are dropped with it if the command is refused after all. The same goes
+/// for lots that expired: their end is written first.
+pub(super) fn grantable(draft: &mut Draft<'_>, wish: Wish<'_>) -> Result<Result<Amount, Denial>, Stop> {
+    draft.expire_lots()?;
+    let Some(mut tightest) = bound(draft, wish)? else {
         return Ok(Ok(wish.more));
-    }
-    if let Some((DenialReason::Frozen | DenialReason::Closed, _)) = first {
-        return Ok(Err(denial(&draft.account, wish, first)));
+    };
+    if matches!(tightest.reason, DenialReason::Frozen | DenialReason::Closed) {
+        return denial(draft, wish, tightest).map(Err);
     }
     for hold in overdue(draft, wish.own)? {
         lapse::close_provisionally(draft, &hold, EntryKind::Lapse)?;
-        if bound(&draft.account, wish).is_none() {
-            return Ok(Ok(wish.more));
+        match bound(draft, wish)? {
+            Some(bound) => tightest = bound,
+            None => return Ok(Ok(wish.more)),
         }
     }
-    let tightest = bound(&draft.account, wish);
-    Ok(Err(denial(&draft.account, wish, tightest)))
+    denial(draft, wish, tightest).map(Err)
 }
 
-/// The tightest bound a wish runs into, with what it leaves; none if the wish fits.
-fn bound(account: &Account, wish: Wish) -> Option<(DenialReason, Amount)> {
-    let limits = &account.limits;
-    match account.status {
+/// The tightest bound a wish runs into; none if the wish fits.
+fn bound(draft: &mut Draft<'_>, wish: Wish<'_>) -> Result<Option<Bound>, Stop> {
+    let none_left = |reason| Ok(Some(Bound { reason, left: SignedAmount::ZERO, budget: None }));
+    match draft.account.status {
         Status::Active => {}
-        Status::Frozen => return Some((DenialReason::Frozen, Amount::ZERO)),
-        Status::Closed => return Some((DenialReason::Closed, Amount::ZERO)),
+        Status::Frozen => return none_left(DenialReason::Frozen),
+        Status::Closed => return none_left(DenialReason::Closed),
     }
-    if wish.own.is_none() && limits.open_holds.is_some_and(|max| account.open_holds >= max) {
-        return Some((DenialReason::OpenHolds, Amount::ZERO));
+    let limits = draft.account.limits;
+    if wish.own.is_none() && limits.open_holds.is_some_and(|max| draft.account.open_holds >= max) {
+        return none_left(DenialReason::OpenHolds);
     }
-    let held = account.books.held.positive_part();
+    let held = draft.account.books.held.positive_part();
     let bounds = [
-        (DenialReason::Funds, Some(account.spendable())),
+        (DenialReason::Funds, Some(draft.spendable(wish.model)?)),
         (DenialReason::HoldTooLarge, limits.hold.map(|max| max.saturating_sub(wish.already).signed())),
         (DenialReason::HeldTooLarge, limits.held.map(|max| max.saturating_sub(held).signed())),
     ];
     let set = bounds.into_iter().filter_map(|(reason, left)| Some((reason, left?)));
-    let (reason, left) = set.min_by_key(|(_, left)| *left)?;
-    (wish.more.signed() > left).then_some((reason, left.positive_part()))
+    let money = set.min_by_key(|(_, left)| *left).filter(|(_, left)| wish.more.signed() > *left);
+    let money = money.map(|(reason, left)| Bound { reason, left, budget: None });
+    let budget = draft.tightest(wish.more, wish.asking)?;
+    let budget = budget.map(|found| Bound { reason: DenialReason::Budget, left: found.left, budget: Some(found) });
+    // Where both leave the same it is the money.
+    Ok(money.into_iter().chain(budget).min_by_key(|bound| bound.left))
 }
 
-fn denial(account: &Account, wish: Wish, bound: Option<(DenialReason, Amount)>) -> Denial {
-    let (reason, grantable) = bound.unwrap_or((DenialReason::Funds, Amount::ZERO));
-    Denial { reason, asked: wish.more, grantable, spendable: account.spendable(), retry_after: None }
+fn denial(draft: &mut Draft<'_>, wish: Wish<'_>, bound: Bound) -> Result<Denial, Stop> {
+    let Bound { reason, left, budget } = bound;
+    Ok(Denial {
+        reason,
+        asked: wish.more,
+        grantable: left.positive_part(),
+        spendable: draft.spendable(wish.model)?,
+        retry_after: budget.as_ref().and_then(|budget| budget.retry_after),
+        budget: budget.map(|budget| budget.budget),
+    })
 }
 
 /// The account's overdue open holds, oldest deadline first, then oldest hold first.

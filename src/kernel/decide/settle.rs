@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::budgets::Asking;
 use super::super::draft::{Draft, Stop};
 use super::super::{Outcome, Refusal};
 use super::close::{Closing, close};
@@ -28,7 +29,7 @@ pub(super) fn settle(
     used.believable(hold.ceiling)?;
     let closing = Closing::new(EntryKind::Settle, HoldState::Settled, used.measured.quantity).used(used);
     let settled = close(draft, &hold, closing, false)?;
-    draft.update_hold(settled);
+    draft.update_hold(settled)?;
     Ok(outcome)
 }
 
@@ -46,9 +47,11 @@ pub(super) fn debit(
             HoldState::Settled | HoldState::Released | HoldState::Sealed => Ok(repeated(&hold, used)?),
         };
     }
-    let wish = Wish { more: used.measured.quantity.cost, already: Amount::ZERO, own: None };
+    // Budgets count it and refuse nothing.
+    let (model, asking) = (terms.model.as_ref(), Asking::Nothing);
+    let wish = Wish { more: used.measured.quantity.cost, already: Amount::ZERO, own: None, model, asking };
     match grantable(draft, wish)? {
-        Ok(_) if draft.account.books.available.is_negative() => Err(Refusal::InDebt.into()),
+        Ok(_) if draft.account.base().is_negative() => Err(Refusal::InDebt.into()),
         Ok(_) => direct(draft, named, terms, EntryKind::Debit, used),
         Err(denial) => Err(Refusal::Denied(denial).into()),
     }
@@ -65,9 +68,10 @@ fn direct(
     used.believable(draft.account.limits.ceiling)?;
     let mut hold = blank(draft, named.id, named.key, Some(Arc::clone(terms)), None);
     hold.direct = true;
+    hold.windows = draft.windows_of(&terms.scopes)?;
     let closing = Closing::new(kind, HoldState::Settled, used.measured.quantity).used(used);
     let settled = close(draft, &hold, closing, true)?;
-    draft.insert_hold(settled);
+    draft.insert_hold(settled)?;
     Ok(Outcome::OkDirect)
 }
 

@@ -186,14 +186,19 @@ impl<'a> Entry<'a> {
         Tariff::new(content)
     }
 
-    /// `tiered_pricing`: ranges of prompt lengths.
+    /// `tiered_pricing`: ranges of prompt lengths. Search services have ranges of something else.
     fn ranges(&self, raw: &'a RawValue) -> Result<Vec<(u64, Object<'a>)>, PriceError> {
-        let range = |range: &'a RawValue| {
-            let rates = json::object(range)?;
-            Some((range_start(rates.get("range")?)?, rates))
-        };
-        let ranges = json::array(raw).and_then(|ranges| ranges.into_iter().map(range).collect::<Option<Vec<_>>>());
-        ranges.ok_or_else(|| self.malformed("tiered_pricing", raw))
+        const FIELD: &str = "tiered_pricing";
+        let malformed = || self.malformed(FIELD, raw);
+        let mut ranges = Vec::new();
+        for range in json::array(raw).ok_or_else(malformed)? {
+            let rates = json::object(range).ok_or_else(malformed)?;
+            let Some(lengths) = rates.get("range") else {
+                return Err(PriceError::NotPerToken { model: clip(self.model), reason: FIELD.to_owned() });
+            };
+            ranges.push((range_start(lengths).ok_or_else(malformed)?, rates));
+        }
+        Ok(ranges)
     }
 
     /// Each range has all the rates there are: nothing is taken from the entry or from the range below.

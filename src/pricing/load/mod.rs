@@ -1,4 +1,6 @@
-//! Price lists of others, read into a book.
+//! Price lists, read into a book.
 
+mod genai;
 mod json;
 mod litellm;
+mod toml;

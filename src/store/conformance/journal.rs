@@ -221,8 +221,8 @@ pub async fn refused_command_of_a_batch_changes_nothing(factory: &mut dyn StoreF
     let bucket = scene.store.bucket(&id("alice"));
     let commands = commands.into_iter().filter(|command| scene.store.bucket(command.account()) == bucket).collect();
     let replies = scene.batch(Batch::new(commands)).await;
-    assert_eq!(replies.first().map(|reply| reply.answer), Some(Err(Refusal::UnknownHold)));
-    assert_eq!(replies.last().map(|reply| reply.answer), Some(Ok(Outcome::Ok)));
+    assert_eq!(replies.first().map(|reply| reply.answer.clone()), Some(Err(Refusal::UnknownHold)));
+    assert_eq!(replies.last().map(|reply| reply.answer.clone()), Some(Ok(Outcome::Ok)));
     assert_eq!(scene.account("alice").await.map(|account| account.seq), Some(4));
     scene.finish().await;
 }

@@ -8,9 +8,10 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use super::fault::{corrupt, of_commit, of_statement};
+use super::keys::{self, Keys, Moves};
 use super::{SqliteOptions, credit, open, query, rows, sql};
 use crate::clock::Clock;
-use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, ReadSet, Reply, Snapshot};
+use crate::kernel::{Batch, ChangeSet, Counters, Decision, KeyTarget, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
     Account, AccountId, ArgumentsHash, BudgetWindow, Hold, HoldState, KeyHash, LedgerId, OperationKey, TariffHash,
     Timestamp,
@@ -25,6 +26,7 @@ pub(super) struct Writer {
     ledger: LedgerId,
     connection: Option<Connection>,
     known: Known,
+    keys: Keys,
     end: Option<oneshot::Sender<()>>,
 }
 
@@ -40,10 +42,24 @@ struct Known {
 const KNOWN_MAX: usize = 100_000;
 
 impl Writer {
-    pub(super) fn open(path: PathBuf, options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        path: PathBuf,
+        options: SqliteOptions,
+        clock: Arc<dyn Clock>,
+        keys: Keys,
+    ) -> Result<Self, StoreError> {
         let connection = open::writer(&path, &options)?;
         let ledger = open::ledger_id(&connection)?;
-        Ok(Self { path, options, clock, ledger, connection: Some(connection), known: Known::default(), end: None })
+        Ok(Self {
+            path,
+            options,
+            clock,
+            ledger,
+            connection: Some(connection),
+            known: Known::default(),
+            keys,
+            end: None,
+        })
     }
 
     pub(super) fn ledger(&self) -> LedgerId {
@@ -53,8 +69,9 @@ impl Writer {
     /// Decides and writes a batch.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
         let connection = self.connect()?;
-        match transact(&connection, &self.known, self.ledger, &*self.clock, batch) {
-            Ok((changes, replies)) => {
+        match self.transact(&connection, batch) {
+            Ok((Decision { changes, replies }, moves)) => {
+                self.keys.learn(&changes.keys, &moves);
                 self.known.learn(changes);
                 self.connection = Some(connection);
                 Ok(replies)
@@ -65,9 +82,91 @@ impl Writer {
                 let _ = connection.execute_batch(sql::ROLLBACK);
                 drop(connection);
                 self.known = Known::default();
+                self.keys.forget();
                 Err(error)
             }
         }
+    }
+
+    /// Runs one batch in one transaction. On an error the transaction is left as it is, for the caller to take back.
+    fn transact(&self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves), StoreError> {
+        connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
+        let counters = counters(connection)?;
+        let now = self.clock.now();
+        let mut snapshot = Snapshot { ledger: self.ledger, counters, ..Snapshot::default() };
+        self.load(connection, &batch.reads(), now, &mut snapshot)?;
+        let decision = loop {
+            match batch.decide(&snapshot, now) {
+                Ok(decision) => break decision,
+                Err(missing) => self.load(connection, &missing, now, &mut snapshot)?,
+            }
+        };
+        if decision.changes.is_empty() && decision.changes.counters == counters {
+            connection.execute_batch(sql::ROLLBACK).map_err(of_statement)?;
+            return Ok((decision, Moves::default()));
+        }
+        let moves = self.keys.moves(decision.changes.new_holds.len());
+        write(connection, &snapshot, &decision.changes, &moves)?;
+        connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
+        Ok((decision, moves))
+    }
+
+    /// Loads what a batch has to know into its snapshot.
+    fn load(
+        &self,
+        connection: &Connection,
+        reads: &ReadSet,
+        now: Timestamp,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), StoreError> {
+        let mut accounts = prepare(connection, sql::SELECT_ACCOUNT)?;
+        for id in &reads.accounts {
+            if snapshot.accounts.contains_key(id) {
+                continue;
+            }
+            let found = match self.known.accounts.get(id) {
+                Some(account) => Some(account.clone()),
+                None => find(&mut accounts, [id.as_str()], rows::account)?,
+            };
+            snapshot.accounts.extend(found.map(|account| (id.clone(), account)));
+        }
+        let mut keys = prepare(connection, sql::SELECT_KEY)?;
+        let mut holds = prepare(connection, sql::SELECT_HOLD)?;
+        for key in &reads.holds {
+            if snapshot.holds.contains_key(key) {
+                continue;
+            }
+            let found = match self.known.open_holds.get(key) {
+                Some(hold) => Some(Arc::clone(hold)),
+                None => {
+                    let recent = self.keys.recent(connection, *key)?;
+                    match recent.map_or_else(|| target(&mut keys, *key), |target| Ok(Some(target)))? {
+                        Some(KeyTarget::Hold(number)) => find(&mut holds, [number], rows::hold)?,
+                        Some(KeyTarget::Entry(_)) | None => None,
+                    }
+                }
+            };
+            snapshot.holds.extend(found.map(|hold| (*key, hold)));
+        }
+        for key in &reads.operations {
+            if let Some(KeyTarget::Entry(position)) = target(&mut keys, *key)? {
+                snapshot.operations.insert(*key, operation(connection, position)?);
+            }
+        }
+        for id in &reads.overdue {
+            let number = snapshot.accounts.get(id).map_or(0, |account| account.number);
+            let mut overdue = prepare(connection, sql::SELECT_OVERDUE)?;
+            let mut found = overdue.query([number, now.as_micros()]).map_err(of_statement)?;
+            // Two commands of a batch may ask for the same account.
+            let mut due = Vec::new();
+            while let Some(row) = found.next().map_err(of_statement)? {
+                let hold = rows::hold(row)?;
+                due.push(hold.key);
+                snapshot.holds.entry(hold.key).or_insert(hold);
+            }
+            snapshot.overdue.insert(id.clone(), due);
+        }
+        load_credit(connection, reads, snapshot)
     }
 
     pub(super) fn put_tariff(&mut self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
@@ -114,34 +213,6 @@ impl Writer {
     }
 }
 
-/// Runs one batch in one transaction. On an error the transaction is left as it is, for the caller to take back.
-fn transact(
-    connection: &Connection,
-    known: &Known,
-    ledger: LedgerId,
-    clock: &dyn Clock,
-    batch: &Batch,
-) -> Result<(ChangeSet, Vec<Reply>), StoreError> {
-    connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
-    let counters = counters(connection)?;
-    let now = clock.now();
-    let mut snapshot = Snapshot { ledger, counters, ..Snapshot::default() };
-    load(connection, known, &batch.reads(), now, &mut snapshot)?;
-    let decision = loop {
-        match batch.decide(&snapshot, now) {
-            Ok(decision) => break decision,
-            Err(missing) => load(connection, known, &missing, now, &mut snapshot)?,
-        }
-    };
-    if decision.changes.is_empty() && decision.changes.counters == counters {
-        connection.execute_batch(sql::ROLLBACK).map_err(of_statement)?;
-    } else {
-        write(connection, &snapshot, &decision.changes)?;
-        connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
-    }
-    Ok((decision.changes, decision.replies))
-}
-
 pub(super) fn counters(connection: &Connection) -> Result<Counters, StoreError> {
     let row = connection
         .prepare_cached(sql::SELECT_BUCKET)
@@ -149,61 +220,6 @@ pub(super) fn counters(connection: &Connection) -> Result<Counters, StoreError> 
     let (position, hold, account) = row.map_err(of_statement)?;
     let position = u64::try_from(position).map_err(|_| corrupt("bucket row is damaged, restore a backup"))?;
     Ok(Counters { position, hold, account })
-}
-
-/// Loads what a batch has to know into its snapshot.
-fn load(
-    connection: &Connection,
-    known: &Known,
-    reads: &ReadSet,
-    now: Timestamp,
-    snapshot: &mut Snapshot,
-) -> Result<(), StoreError> {
-    let mut accounts = prepare(connection, sql::SELECT_ACCOUNT)?;
-    for id in &reads.accounts {
-        if snapshot.accounts.contains_key(id) {
-            continue;
-        }
-        let found = match known.accounts.get(id) {
-            Some(account) => Some(account.clone()),
-            None => find(&mut accounts, [id.as_str()], rows::account)?,
-        };
-        snapshot.accounts.extend(found.map(|account| (id.clone(), account)));
-    }
-    let mut keys = prepare(connection, sql::SELECT_KEY)?;
-    let mut holds = prepare(connection, sql::SELECT_HOLD)?;
-    for key in &reads.holds {
-        if snapshot.holds.contains_key(key) {
-            continue;
-        }
-        let found = match known.open_holds.get(key) {
-            Some(hold) => Some(Arc::clone(hold)),
-            None => match target(&mut keys, *key)? {
-                Some(KeyTarget::Hold(number)) => find(&mut holds, [number], rows::hold)?,
-                Some(KeyTarget::Entry(_)) | None => None,
-            },
-        };
-        snapshot.holds.extend(found.map(|hold| (*key, hold)));
-    }
-    for key in &reads.operations {
-        if let Some(KeyTarget::Entry(position)) = target(&mut keys, *key)? {
-            snapshot.operations.insert(*key, operation(connection, position)?);
-        }
-    }
-    for id in &reads.overdue {
-        let number = snapshot.accounts.get(id).map_or(0, |account| account.number);
-        let mut overdue = prepare(connection, sql::SELECT_OVERDUE)?;
-        let mut found = overdue.query([number, now.as_micros()]).map_err(of_statement)?;
-        // Two commands of a batch may ask for the same account.
-        let mut due = Vec::new();
-        while let Some(row) = found.next().map_err(of_statement)? {
-            let hold = rows::hold(row)?;
-            due.push(hold.key);
-            snapshot.holds.entry(hold.key).or_insert(hold);
-        }
-        snapshot.overdue.insert(id.clone(), due);
-    }
-    load_credit(connection, reads, snapshot)
 }
 
 /// Loads lots, budgets and windows: only of accounts that have any.
@@ -261,7 +277,7 @@ fn each(
 }
 
 /// Writes whole rows, each once.
-fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet) -> Result<(), StoreError> {
+fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves: &Moves) -> Result<(), StoreError> {
     let mut statement = prepare(connection, sql::INSERT_ACCOUNT)?;
     for account in &changes.new_accounts {
         rows::insert_account(&mut statement, account).map_err(of_statement)?;
@@ -291,14 +307,11 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet) -> Res
     for entry in &changes.entries {
         rows::insert_entry(&mut statement, entry).map_err(of_statement)?;
     }
-    let mut statement = prepare(connection, sql::INSERT_KEY)?;
-    for (key, target) in &changes.keys {
-        rows::insert_key(&mut statement, *key, *target).map_err(of_statement)?;
-    }
+    keys::write(connection, &changes.keys, moves)?;
     let Counters { position, hold, account } = changes.counters;
     let pause = changes.pause.map_or(i64::MIN, Timestamp::as_micros);
     prepare(connection, sql::UPDATE_BUCKET)?
-        .execute(rusqlite::params![rows::Count(position), hold, account, pause])
+        .execute(rusqlite::params![rows::Count(position), hold, account, pause, moves.indexed])
         .map_err(of_statement)?;
     Ok(())
 }

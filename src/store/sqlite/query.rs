@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::commit::{counters, find, prepare, target};
 use super::fault::of_statement;
+use super::keys::{self, Keys};
 use super::{credit, rows, sql};
 use crate::kernel::KeyTarget;
 use crate::model::{
@@ -24,9 +25,17 @@ pub(super) fn accounts(connection: &Connection, after: i64, limit: u32) -> Resul
     collect(connection, sql::SELECT_ACCOUNTS, rusqlite::params![after, limit], rows::account)
 }
 
-pub(super) fn hold(connection: &Connection, id: &AccountId, key: KeyHash) -> Result<Option<Arc<Hold>>, StoreError> {
+pub(super) fn hold(
+    connection: &Connection,
+    keys: &Keys,
+    id: &AccountId,
+    key: KeyHash,
+) -> Result<Option<Arc<Hold>>, StoreError> {
+    let recent = keys.recent(connection, key)?;
     snapshot(connection, || {
-        let Some(KeyTarget::Hold(number)) = target(&mut prepare(connection, sql::SELECT_KEY)?, key)? else {
+        let indexed = || target(&mut prepare(connection, sql::SELECT_KEY)?, key);
+        let found = recent.map_or_else(indexed, |target| Ok(Some(target)))?;
+        let Some(KeyTarget::Hold(number)) = found else {
             return Ok(None);
         };
         let account = account(connection, id)?.map(|account| account.number);
@@ -185,7 +194,7 @@ pub(super) fn scan(connection: &Connection, visitor: &mut Visitor) -> Result<(),
             && visit(connection, sql::SCAN_HOLDS, visitor, |row| rows::hold(row).map(Record::Hold))?
             && visit(connection, sql::SCAN_BUDGETS, visitor, |row| credit::budget(row).map(Record::Budget))?
             && visit(connection, sql::SCAN_WINDOWS, visitor, |row| credit::window(row).map(Record::Window))?;
-        if go_on {
+        if go_on && keys::each(connection, |key, number| visitor(Record::Key(key, KeyTarget::Hold(number))))? {
             visit(connection, sql::SCAN_KEYS, visitor, |row| {
                 let key = row.get::<_, Vec<u8>>(0).map_err(of_statement)?;
                 let key = KeyHash::from_slice(&key)

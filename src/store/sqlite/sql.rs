@@ -12,8 +12,8 @@ pub(super) const BEGIN_READ: &str = "begin deferred";
 /// The bucket's counters; one row.
 pub(super) const SELECT_BUCKET: &str = "select position, hold_no, account_no, pause from buckets where bucket = 0";
 /// Advances the bucket; one row.
-pub(super) const UPDATE_BUCKET: &str =
-    "update buckets set position = ?1, hold_no = ?2, account_no = ?3, pause = max(pause, ?4) where bucket = 0";
+pub(super) const UPDATE_BUCKET: &str = "update buckets set position = ?1, hold_no = ?2, account_no = ?3, pause = max(pause, ?4), indexed = max(indexed, ?5) \
+     where bucket = 0";
 
 macro_rules! account_columns {
     () => {
@@ -115,6 +115,10 @@ pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update accounts set status = ?2, 
 pub(super) const SELECT_KEY: &str = "select target from keys where hash = ?1";
 /// A new key.
 pub(super) const INSERT_KEY: &str = "insert into keys (hash, target) values (?1, ?2)";
+/// Keys of holds that are not in the index yet: primary keys.
+pub(super) const SELECT_UNINDEXED: &str = "select hold_no, key from holds \
+     where hold_no > (select indexed from buckets where bucket = 0) and not exists (select 1 from keys where hash = key) \
+     order by hold_no";
 
 /// A hold by its number: primary key.
 pub(super) const SELECT_HOLD: &str = concat!("select ", hold_columns!(), " from holds where hold_no = ?1");

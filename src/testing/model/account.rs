@@ -131,6 +131,10 @@ impl AccountModel {
             Action::Deposit { .. } | Action::Withdraw { .. } | Action::Adjust { .. } | Action::WriteOff { .. } => {
                 self.money(now, action)
             }
+            Action::Grant { .. }
+            | Action::ExpireLot { .. }
+            | Action::SetBudget { .. }
+            | Action::RemoveBudget { .. } => Ok(Outcome::NoOp),
             Action::Reserve { hold, terms, lease, token, .. } => self.reserve(moment, hold, terms, *lease, *token),
             Action::Renew { hold, ttl } => self.renew(now, hold, *ttl),
             Action::Extend { hold, target, partial } => self.extend(moment, hold, units(*target), *partial),

@@ -99,6 +99,7 @@ impl AccountModel {
                 grantable: amount_of(left),
                 spendable,
                 retry_after: None,
+                budget: None,
             })
         }))
     }

@@ -1,0 +1,254 @@
+//! `POST /v1/chat/completions`: reserve the worst case, ask the upstream, settle what it used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use prepaid::metering::MeterOptions;
+use prepaid::model::{Label, Measured};
+use prepaid::pricing::{PriceError, Tariff};
+use prepaid::tokens::{TokenClass, Usage};
+use prepaid::{AccountHandle, Amount, DenialReason, OpenHold, Receipt, Reserved};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::Service;
+use super::answer::Refused;
+use super::upstream::{Answer, Failure};
+
+/// The hold's name: to ask about a bill, or to name the next attempt.
+const HOLD: HeaderName = HeaderName::from_static("x-prepaid-hold");
+/// The cap on output that was sent upstream, where it is below the one that was asked for.
+const CLAMPED: HeaderName = HeaderName::from_static("x-prepaid-max-tokens");
+/// What the answer cost, where that is known before its head is sent.
+const COST: HeaderName = HeaderName::from_static("x-prepaid-cost");
+/// How long a whole answer waits for what it cost.
+const BILL_WAIT: Duration = Duration::from_secs(2);
+/// Fewer output tokens than this are not worth a clamped request.
+const OUTPUT_MIN: u64 = 16;
+/// The names of the cap on output, the present one first.
+const CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+
+pub(crate) async fn completions(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let account = service.account(&headers)?;
+    let mut request = Request::read(&service, &headers, body)?;
+    let mut hold = request.reserve(&account).await?;
+    hold.dispatched();
+    let streamed = request.body["stream"] == true;
+    let (name, clamped) = (hold.id().to_string(), request.clamped);
+    let mut response = if streamed {
+        stream(&service, &request, hold).await?
+    } else {
+        // A provider charges for the whole answer whether or not somebody waits for it: so the bill does not depend on
+        // the client's patience.
+        let work = tokio::spawn(async move { whole(&service, &request, hold).await });
+        work.await.map_err(|_| Refused::Upstream("the request failed".to_owned()))??
+    };
+    response.headers_mut().insert(HOLD, value(&name));
+    if let Some(output) = clamped {
+        response.headers_mut().insert(CLAMPED, HeaderValue::from(output));
+    }
+    Ok(response)
+}
+
+/// Passes a stream on, metered. Whoever goes away pays by the cut policy.
+async fn stream(service: &Service, request: &Request, hold: OpenHold) -> Result<Response, Refused> {
+    let (answer, hold) = ask(service, request, hold).await?;
+    let observer = service.accounting.observer(&request.original);
+    let (metered, _billed) = hold.meter_with(answer.body, observer, MeterOptions::cut(service.cut));
+    let mut response = Response::new(Body::from_stream(metered));
+    response.headers_mut().insert(header::CONTENT_TYPE, answer.content_type);
+    Ok(response)
+}
+
+/// Reads a whole answer, settles it and says what it cost.
+async fn whole(service: &Service, request: &Request, hold: OpenHold) -> Result<Response, Refused> {
+    let (answer, hold) = ask(service, request, hold).await?;
+    let read = answer.body.try_fold(Vec::new(), |mut sum, bytes| async move {
+        sum.extend_from_slice(&bytes);
+        Ok(sum)
+    });
+    // When it breaks in the middle the hold is dropped, and so abandoned: its input is billed until somebody knows more.
+    let body = read.await.map_err(|error| Refused::Upstream(error.to_string()))?;
+    let body = Bytes::from(body);
+    let mut response = Response::new(Body::from(body.clone()));
+    response.headers_mut().insert(header::CONTENT_TYPE, answer.content_type);
+    let (asset, observer) = (hold.asset(), service.accounting.observer(&request.original));
+    // The answer is here and was paid for upstream: it does not wait for a ledger that is away.
+    let settling = tokio::spawn(async move { hold.settle_body(&body, observer).await });
+    match timeout(BILL_WAIT, settling).await {
+        Ok(Ok(Ok(bill))) => {
+            let cost = bill.charge.map_or(Amount::ZERO, |charge| charge.amount());
+            response.headers_mut().insert(COST, value(&asset.format(cost)));
+        }
+        Ok(Ok(Err(error))) => eprintln!("{} is not settled: {error}", request.name),
+        Ok(Err(_)) | Err(_) => eprintln!("{} is not settled yet", request.name),
+    }
+    Ok(response)
+}
+
+/// Asks the upstream. What it refuses costs nothing; its refusal is the caller's answer.
+async fn ask(service: &Service, request: &Request, hold: OpenHold) -> Result<(Answer, OpenHold), Refused> {
+    match service.upstream.send(&request.body).await {
+        Ok(answer) if answer.status.is_success() => Ok((answer, hold)),
+        Ok(answer) => {
+            noted(hold.release(true).await);
+            Err(Refused::Passed(answer))
+        }
+        Err(Failure::NotSent(reason)) => {
+            noted(hold.release(true).await);
+            Err(Refused::Upstream(reason))
+        }
+        Err(Failure::Unknown(reason)) => {
+            noted(hold.abandon().await);
+            Err(Refused::Upstream(reason))
+        }
+    }
+}
+
+/// What goes wrong in closing a hold is the operator's business; its lease closes it in the end.
+fn noted(closed: prepaid::Result<Receipt>) {
+    if let Err(error) = closed {
+        eprintln!("a hold is not closed yet: {error}");
+    }
+}
+
+/// A request, and what it can cost.
+struct Request {
+    /// What the caller names it; a hold's name.
+    name: String,
+    /// What the caller sent.
+    original: Bytes,
+    /// What is sent upstream.
+    body: Value,
+    tariff: Arc<Tariff>,
+    label: Label,
+    /// Input tokens, at most.
+    input: u64,
+    /// Output tokens of each answer, at most.
+    output: u64,
+    /// How many answers.
+    choices: u64,
+    /// The smaller cap, where the asked one cannot be paid.
+    clamped: Option<u64>,
+}
+
+impl Request {
+    fn read(service: &Service, headers: &HeaderMap, original: Bytes) -> Result<Self, Refused> {
+        let bad = |error: &dyn std::fmt::Display| Refused::BadRequest(error.to_string());
+        let estimate = service.accounting.estimate(&original).map_err(|error| bad(&error))?;
+        let mut body: Value = serde_json::from_slice(&original).map_err(|error| bad(&error))?;
+        let model = estimate.model.ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
+        let tariff = service.prices.tariff(&model).map_err(|_| Refused::NotSold(model.to_string()))?;
+        let output = estimate.output_cap.unwrap_or(service.output_max).min(service.output_max);
+        if !body.is_object() {
+            return Err(Refused::BadRequest("the request is no JSON object".to_owned()));
+        }
+        if body["stream"] == true {
+            // Without it OpenAI streams no usage, and every bill would be a count.
+            body["stream_options"] = json!({ "include_usage": true });
+        }
+        let mut request = Self {
+            name: name(headers)?,
+            original,
+            body,
+            tariff: Arc::new(tariff),
+            label: Label::new(format!("{}/{model}", service.provider)).map_err(|error| bad(&error))?,
+            input: estimate.input,
+            output,
+            choices: estimate.choices.max(1),
+            clamped: None,
+        };
+        request.cap(output);
+        Ok(request)
+    }
+
+    /// Sets the worst case aside; where that cannot be paid, what a shorter answer costs.
+    async fn reserve(&mut self, account: &AccountHandle) -> Result<OpenHold, Refused> {
+        let mut reserved = self.ask_for(account).await?;
+        if let Reserved::Denied(denial) = &reserved
+            && denial.reason == DenialReason::Funds
+            && let Some(output) = self.affordable(account, denial.grantable)?
+        {
+            self.cap(output);
+            self.clamped = Some(output);
+            reserved = self.ask_for(account).await?;
+        }
+        match reserved {
+            Reserved::Created(hold) => Ok(hold),
+            Reserved::Replayed { hold, balance } => {
+                Err(Refused::Running(Box::new(Arc::unwrap_or_clone(hold)), balance.asset))
+            }
+            Reserved::Closed { hold, balance, next_attempt } => {
+                let hold = Box::new(Arc::unwrap_or_clone(hold));
+                Err(Refused::Over { hold, asset: balance.asset, next_attempt })
+            }
+            Reserved::Denied(denial) => Err(Refused::Unaffordable(denial, account.balance().await?)),
+        }
+    }
+
+    async fn ask_for(&self, account: &AccountHandle) -> Result<Reserved, Refused> {
+        let asset = account.ledger().asset();
+        let output = self.output.saturating_mul(self.choices);
+        let worst = self.tariff.quote_request(self.input, output, asset).map_err(unpriced)?;
+        let input = Usage::new().with(TokenClass::Input, self.input);
+        let input = self.tariff.charge(&input, asset).map_err(unpriced)?;
+        let reserve = account
+            .reserve(&self.name, worst.amount())
+            .tariff(Arc::clone(&self.tariff))
+            .input(Measured::new(input.amount(), self.input))
+            .tokens(self.input.saturating_add(output))
+            .label(self.label.clone());
+        Ok(reserve.await?)
+    }
+
+    /// The longest answer that `grantable` pays for, if it is worth having.
+    fn affordable(&self, account: &AccountHandle, grantable: Amount) -> Result<Option<u64>, Refused> {
+        let asset = account.ledger().asset();
+        let output = self.tariff.max_affordable_output(grantable, self.input, asset).map_err(unpriced)?;
+        let each = output.unwrap_or(0) / self.choices;
+        Ok((OUTPUT_MIN..self.output).contains(&each).then_some(each))
+    }
+
+    /// Puts a cap on the output into the request, under the name that the caller used.
+    fn cap(&mut self, output: u64) {
+        let used = CAPS.into_iter().find(|cap| self.body.get(cap).is_some()).unwrap_or(CAPS[0]);
+        self.body[used] = json!(output);
+        self.output = output;
+    }
+}
+
+/// What the caller names the request; drawn where it has no name, so that nothing is mistaken for a repetition.
+fn name(headers: &HeaderMap) -> Result<String, Refused> {
+    let named = ["idempotency-key", "x-request-id"].into_iter().find_map(|name| headers.get(name));
+    match named {
+        Some(value) => {
+            let text = value.to_str().map_err(|_| Refused::BadRequest("the request's id is no text".to_owned()))?;
+            Ok(text.to_owned())
+        }
+        None => {
+            let mut bytes = [0; 16];
+            #[allow(clippy::disallowed_methods)] // The rule keeps randomness out of the library's other rooms.
+            getrandom::fill(&mut bytes).map_err(|error| Refused::Upstream(error.to_string()))?;
+            Ok(format!("drawn-{:032x}", u128::from_ne_bytes(bytes)))
+        }
+    }
+}
+
+/// Ids and amounts are plain ASCII.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn unpriced(error: PriceError) -> Refused {
+    Refused::NotSold(error.to_string())
+}

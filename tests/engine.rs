@@ -1,0 +1,339 @@
+//! What the engine promises its callers, one test each.
+
+#![cfg(feature = "testing")]
+
+mod common;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use prepaid::model::{HoldState, Lease, LedgerId, Policy};
+use prepaid::store::{MemoryStore, StoreErrorKind};
+use prepaid::testing::{CommitFault, FaultRates, FaultyStore, ManualClock};
+use prepaid::{AccountHandle, ErrorKind, HoldId, Ledger, LedgerBuilder, OpenHold, Outcome, Refusal, Reserved};
+use tokio::task::JoinHandle;
+
+use common::one::{amount, signed};
+use common::wire::{Dots, tariff};
+
+/// A ledger whose store can be kept shut, in a runtime whose time passes only while everybody waits.
+struct Scene {
+    store: Arc<FaultyStore>,
+    clock: Arc<ManualClock>,
+    ledger: Ledger,
+    alice: AccountHandle,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    async fn with(settings: impl FnOnce(LedgerBuilder) -> LedgerBuilder) -> Self {
+        tokio::time::pause();
+        let clock = Arc::new(ManualClock::default());
+        let memory = MemoryStore::new(LedgerId([7; 16]), clock.clone());
+        let store = Arc::new(FaultyStore::new(Arc::new(memory)));
+        let ledger = settings(Ledger::builder().sweep_every(None)).open_store(store.clone()).unwrap();
+        let alice = ledger.account("alice").unwrap();
+        alice.open().await.unwrap();
+        alice.deposit("opening", amount(1_000_000)).await.unwrap();
+        Self { store, clock, ledger, alice }
+    }
+
+    async fn open_hold(&self, request: &str) -> OpenHold {
+        self.alice.reserve(request, amount(10)).tariff(tariff()).await.unwrap().created().unwrap()
+    }
+
+    /// Shuts the door with one batch already waiting in front of it, so that what comes now stays in the queue.
+    async fn stall(&self) -> JoinHandle<()> {
+        self.store.keep_out();
+        let alice = self.alice.clone();
+        let first = tokio::spawn(async move { drop(alice.deposit("in-front-of-the-door", amount(1)).await.unwrap()) });
+        let before = self.store.commits();
+        while self.store.commits() == before {
+            tokio::task::yield_now().await;
+        }
+        first
+    }
+
+    /// Runs what `ask` asks for each number until all of it waits in the queue.
+    async fn queued<F>(
+        &self,
+        numbers: std::ops::Range<u64>,
+        ask: impl Fn(AccountHandle, u64) -> F,
+    ) -> Vec<JoinHandle<F::Output>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let waiting = numbers.end - numbers.start;
+        let tasks = numbers.map(|number| tokio::spawn(ask(self.alice.clone(), number))).collect();
+        // The scheduler comes back here now and then: at least after every task.
+        for _ in 0..10 + waiting {
+            tokio::task::yield_now().await;
+        }
+        tasks
+    }
+
+    async fn audited(&self) {
+        let audit = self.ledger.audit().await.unwrap();
+        assert!(audit.is_clean(), "{audit}");
+    }
+}
+
+async fn state(alice: &AccountHandle, request: &str) -> Option<HoldState> {
+    alice.hold(request).await.unwrap().map(|hold| hold.state)
+}
+
+#[tokio::test]
+async fn full_queue_is_busy_at_once_for_what_opens_or_increases() {
+    let scene = Scene::with(|builder| builder.queue(3)).await;
+    let mut hold = scene.open_hold("open").await;
+    let first = scene.stall().await;
+    let waiting = scene
+        .queued(0..3, async |alice, number| {
+            drop(alice.reserve(format!("r{number}").as_str(), amount(1)).await.unwrap().created().unwrap().detach())
+        })
+        .await;
+    let began = tokio::time::Instant::now();
+    let reserve = scene.alice.reserve("late", amount(1)).await.unwrap_err();
+    let extend = hold.extend(amount(20), false).await.unwrap_err();
+    for error in [reserve, extend] {
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Busy, true), "{error}");
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO, "busy is said at once");
+    scene.store.let_in();
+    join_all(waiting.into_iter().chain([first])).await;
+    assert_eq!(state(&scene.alice, "late").await, None, "nothing was done");
+    hold.release(false).await.unwrap();
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn full_queue_keeps_nobody_from_closing() {
+    let scene = Scene::with(|builder| builder.queue(1)).await;
+    let (settled, released) = (scene.open_hold("settled").await, scene.open_hold("released").await);
+    let first = scene.stall().await;
+    let waiting = scene.queued(0..1, async |alice, _| drop(alice.reserve("fills", amount(1)).await)).await;
+    assert_eq!(scene.alice.reserve("late", amount(1)).await.unwrap_err().kind(), ErrorKind::Busy);
+    let closing =
+        tokio::spawn(async move { (settled.settle(amount(4)).await.unwrap(), released.release(false).await.unwrap()) });
+    tokio::task::yield_now().await;
+    scene.store.let_in();
+    let (settled, released) = closing.await.unwrap();
+    assert_eq!((settled.outcome, released.outcome), (Outcome::Ok, Outcome::Ok));
+    join_all(waiting.into_iter().chain([first])).await;
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn thousand_meters_dropped_while_the_queue_is_full_close_all_their_holds() {
+    let scene = Scene::with(|builder| builder.queue(1_000)).await;
+    let endless = || stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"..."))]).chain(stream::pending());
+    let mut meters = Vec::new();
+    for number in 0..1_000 {
+        let hold = scene.open_hold(&format!("r{number}")).await;
+        let (mut metered, billed) = hold.meter(endless(), Dots::default());
+        metered.next().await.unwrap().unwrap();
+        meters.push((metered, billed));
+    }
+    let first = scene.stall().await;
+    let waiting = scene
+        .queued(0..1_000, async |alice, number| drop(alice.deposit(format!("d{number}"), amount(1)).await.unwrap()))
+        .await;
+    assert_eq!(scene.alice.deposit("late", amount(1)).await.unwrap_err().kind(), ErrorKind::Busy);
+    let bills: Vec<_> = meters.into_iter().map(|(_, billed)| billed).collect();
+    tokio::task::yield_now().await;
+    scene.store.let_in();
+    for bill in join_all(bills).await {
+        assert_eq!(bill.unwrap().charge.unwrap().amount(), amount(3));
+    }
+    join_all(waiting.into_iter().chain([first])).await;
+    let view = scene.alice.view().await.unwrap();
+    assert_eq!((view.open_holds, view.books.available), (0, signed(1_000_000 + 1 + 1_000 - 3_000)));
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn what_waits_goes_into_one_commit_and_a_refusal_in_it_is_its_own() {
+    let scene = Scene::new().await;
+    let first = scene.stall().await;
+    let before = scene.store.commits();
+    let ask = async |alice: AccountHandle, number| match number {
+        50 => alice.withdraw("w50", amount(2_000_000)).await,
+        _ => alice.deposit(format!("d{number}"), amount(1)).await,
+    };
+    let waiting = scene.queued(0..100, ask).await;
+    scene.store.let_in();
+    for (number, answer) in join_all(waiting).await.into_iter().enumerate() {
+        match (number, answer.unwrap()) {
+            (50, Err(error)) => assert!(matches!(error.refusal(), Some(Refusal::InsufficientPaid { .. })), "{error:?}"),
+            (_, answer) => drop(answer.unwrap()),
+        }
+    }
+    first.await.unwrap();
+    assert_eq!(scene.store.commits() - before, 1);
+    assert_eq!(scene.alice.balance().await.unwrap().available, signed(1_000_000 + 1 + 99));
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn poisonous_command_is_found_by_halving_and_the_others_land() {
+    let scene = Scene::new().await;
+    scene.store.poison(HoldId::new("r63", 1).unwrap());
+    let first = scene.stall().await;
+    let before = scene.store.commits();
+    let waiting = scene.queued(0..100, async |alice, number| alice.debit(format!("r{number}"), amount(1)).await).await;
+    scene.store.let_in();
+    for (number, answer) in join_all(waiting).await.into_iter().enumerate() {
+        match (number, answer.unwrap()) {
+            (63, Err(error)) => {
+                assert_eq!(error.kind(), ErrorKind::Internal);
+                assert!(error.to_string().contains("hold=r63#1"), "the message names it: {error}");
+            }
+            (_, answer) => assert_eq!(answer.unwrap().outcome, Outcome::OkDirect),
+        }
+    }
+    first.await.unwrap();
+    // Twice for the whole, then a half each time: 100, 50, 25, 13, 7, 4, 2, 1.
+    let commits = scene.store.commits() - before;
+    assert!(commits <= 2 * 8 + 8, "{commits} commits");
+    assert_eq!(state(&scene.alice, "r63").await, None);
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn lost_answer_is_asked_for_again_and_happens_once() {
+    let scene = Scene::new().await;
+    scene.store.script([CommitFault::After, CommitFault::Before(StoreErrorKind::OutcomeUnknown), CommitFault::After]);
+    let hold = scene.open_hold("r").await;
+    assert_eq!(scene.alice.journal(0, 100).await.unwrap().len(), 3);
+    assert_eq!(scene.alice.view().await.unwrap().open_holds, 1);
+    hold.settle(amount(1)).await.unwrap();
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn unknown_outcome_surfaces_at_the_deadline_and_its_token_tells() {
+    let scene = Scene::new().await;
+    for (request, fault) in [("written", CommitFault::After), ("not-written", CommitFault::None)] {
+        if fault != CommitFault::None {
+            scene.store.script([fault]);
+        }
+        scene.store.seeded(1, FaultRates { unknown: 1_000, ..FaultRates::default() });
+        let began = tokio::time::Instant::now();
+        let error = scene.alice.reserve(request, amount(10)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+        assert!(began.elapsed() >= Duration::from_secs(5), "only a passed deadline surfaces: {:?}", began.elapsed());
+        scene.store.heal();
+        let token = error.call_token().unwrap();
+        let hold = scene.alice.reserve(request, amount(10)).again(token).await.unwrap();
+        let Reserved::Created(hold) = hold else { panic!("the caller's own hold: {hold:?}") };
+        let other = scene.alice.reserve(request, amount(10)).await.unwrap();
+        assert!(matches!(other, Reserved::Replayed { .. }), "somebody else's: {other:?}");
+        hold.release(false).await.unwrap();
+    }
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn contention_is_waited_out() {
+    let scene = Scene::new().await;
+    scene.store.contended(10);
+    assert_eq!(scene.alice.deposit("d", amount(1)).await.unwrap().outcome, Outcome::Ok);
+    assert_eq!(scene.store.faults(), 10);
+}
+
+#[tokio::test]
+async fn reserve_nobody_receives_is_released() {
+    let scene = Scene::new().await;
+    let first = scene.stall().await;
+    let waiting = scene.queued(0..1, async |alice, _| drop(alice.reserve("r", amount(10)).await)).await;
+    waiting.iter().for_each(JoinHandle::abort);
+    scene.store.let_in();
+    first.await.unwrap();
+    while state(&scene.alice, "r").await != Some(HoldState::Released) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.alice.balance().await.unwrap().available, signed(1_000_001));
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn dropped_deposit_is_made_all_the_same() {
+    let scene = Scene::new().await;
+    let first = scene.stall().await;
+    let waiting = scene.queued(0..1, async |alice, _| drop(alice.deposit("d", amount(10)).await)).await;
+    waiting.iter().for_each(JoinHandle::abort);
+    scene.store.let_in();
+    first.await.unwrap();
+    assert_eq!(scene.alice.deposit("d", amount(10)).await.unwrap().outcome, Outcome::Replayed);
+}
+
+#[tokio::test]
+async fn close_answers_what_waits_and_waits_for_what_runs() {
+    let scene = Scene::new().await;
+    let hold = scene.open_hold("r").await;
+    let first = scene.stall().await;
+    let waiting = scene.queued(0..10, async |alice, number| alice.deposit(format!("d{number}"), amount(1)).await).await;
+    let closing = {
+        let ledger = scene.ledger.clone();
+        tokio::spawn(async move { ledger.close(Duration::from_secs(60)).await })
+    };
+    tokio::task::yield_now().await;
+    assert_eq!(scene.alice.reserve("late", amount(1)).await.unwrap_err().kind(), ErrorKind::Closed);
+    scene.store.let_in();
+    first.await.unwrap();
+    for answer in join_all(waiting).await {
+        assert_eq!(answer.unwrap().unwrap().outcome, Outcome::Ok);
+    }
+    assert!(!closing.is_finished(), "a hold runs");
+    hold.settle(amount(3)).await.unwrap();
+    closing.await.unwrap().unwrap();
+    assert_eq!(scene.alice.settle("r", amount(3)).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn close_leaves_what_runs_past_the_deadline_to_its_lease() {
+    let scene = Scene::new().await;
+    let hold = scene.open_hold("r").await;
+    let began = tokio::time::Instant::now();
+    scene.ledger.close(Duration::from_secs(7)).await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 7);
+    drop(hold);
+}
+
+/// Neither blocks nor panics; the lease gives the money back.
+#[test]
+fn holds_and_meters_dropped_after_their_runtime_do_nothing() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let lease = Lease { ttl: Duration::from_secs(60), grace: Duration::from_secs(10), late: Duration::from_secs(100) };
+    let first = runtime();
+    let scene = first.block_on(Scene::with(|builder| builder.policy(Policy { lease, ..Policy::default() })));
+    let (hold, metered) = first.block_on(async {
+        let hold = scene.open_hold("held").await;
+        let (mut metered, _) = scene.open_hold("metered").await.meter(
+            stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b".."))]).chain(stream::pending()),
+            Dots::default(),
+        );
+        metered.next().await.unwrap().unwrap();
+        (hold, metered)
+    });
+    drop(first);
+    drop((hold, metered));
+
+    let Scene { store, clock, .. } = scene;
+    runtime().block_on(async {
+        let ledger = Ledger::builder().sweep_every(None).open_store(store).unwrap();
+        let alice = ledger.account("alice").unwrap();
+        assert_eq!(alice.view().await.unwrap().open_holds, 2);
+        clock.advance(Duration::from_secs(70));
+        assert_eq!(ledger.sweep().await.unwrap(), 2);
+        let view = alice.view().await.unwrap();
+        assert_eq!((view.open_holds, view.books.available), (0, signed(1_000_000)));
+    });
+}
