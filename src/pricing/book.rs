@@ -139,7 +139,8 @@ impl PriceBook {
     }
 
     /// Takes over the prices, names and rules of a newer book. Models that it lacks stay, and former prices stay as
-    /// versions; the rules stay, if it has none.
+    /// versions; the rules stay, if it has none. Prices that cannot be read take the place of good ones, too, because
+    /// those no longer hold: look at [`unusable`](Self::unusable) models before putting a merged book to use.
     pub fn merge(&mut self, newer: Self) -> Merge {
         let mut merge = Merge {
             kept: self.models.keys().filter(|model| !newer.models.contains_key(*model)).cloned().collect(),
@@ -205,8 +206,9 @@ impl Entry {
     }
 }
 
-/// Whether a listed provider is this one; lists divide some, as in `bedrock_converse` and `vertex_ai-language-models`.
+/// Whether a listed provider is this one; lists divide some, as in `bedrock_converse`, `vertex_ai-language-models` and
+/// `text-completion-openai`.
 fn is_of(listed: &str, provider: &str) -> bool {
-    let part = listed.strip_prefix(provider);
-    part.is_some_and(|part| part.is_empty() || part.starts_with('-') || part == "_converse")
+    let is_part = |part: &str| part.is_empty() || part.starts_with('-') || part == "_converse" || part == "_chat";
+    listed.strip_prefix(provider).is_some_and(is_part) || listed.strip_prefix("text-completion-") == Some(provider)
 }

@@ -5,9 +5,12 @@
 //! products of whole counts and decimal rates, summed exactly and rounded **up** once, at the end: whatever was used
 //! within what was quoted never costs more than the quote. [`explain`] prints a charge line by line.
 //!
-//! What a price list says and a tariff cannot express is never dropped in silence: a model whose essential price is
-//! not per token cannot be looked up ([`PriceError::NotPerToken`]), and side prices (tools, video, off-peak hours) are
-//! named by [`Tariff::unpriced`] and in every explanation.
+//! What a price list says and a tariff cannot express is never dropped in silence: a model that is sold by something
+//! that no usage counts has no tariff ([`PriceError::NotPerToken`]), and side prices (tools, video) are named by
+//! [`Tariff::unpriced`] and in every explanation.
+//!
+//! A gateway looks a model up in its book ([`PriceBook::tariff_of`]), selects what the request asks for
+//! ([`Tariff::at_tier`], [`Tariff::with_uplift`], [`Tariff::at`] its time), quotes, and reserves with that tariff.
 //!
 //! ```
 //! use prepaid::Asset;
@@ -58,7 +61,7 @@ use crate::tokens::TokenClass;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PriceError {
-    /// The price list is not what it should be: JSON that cannot be read, or a model listed twice.
+    /// The price list is not what it should be: JSON or TOML that cannot be read, or a model listed twice.
     #[error("price list cannot be read: {0}")]
     MalformedList(String),
     /// A price is no number, has a value or shape that makes no sense, or a model lacks a name.
@@ -97,7 +100,7 @@ pub enum PriceError {
         /// What was asked for.
         model: String,
     },
-    /// The price list knows the model, but not a price per token that covers its use.
+    /// The price list knows the model, but no price of what can be counted.
     #[error("model has no price per token: {model}: {reason}")]
     NotPerToken {
         /// The model.

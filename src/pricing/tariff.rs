@@ -252,8 +252,10 @@ pub(super) fn markup_factor(model: &str, percent: &str) -> Result<(String, Exact
     let change = Exact::parse(digits).map_err(flaw)?;
     let share = change.shifted(-2).ok_or(Flaw::TooPrecise).map_err(flaw)?;
     let factor = match kind {
-        "markup" => Exact::ONE.checked_add(share).ok_or(Flaw::TooPrecise).map_err(flaw)?,
-        _ => Exact::ONE.checked_sub(share).ok_or(Flaw::Negative).map_err(flaw)?,
+        "markup" => Exact::ONE.checked_add(share).ok_or(Flaw::TooPrecise),
+        _ => Exact::ONE.checked_sub(share).ok_or(Flaw::Negative),
     };
+    // As many digits as can be read again.
+    let factor = factor.and_then(|factor| factor.shifted(0).ok_or(Flaw::TooPrecise)).map_err(flaw)?;
     Ok((format!("{kind} {change} %"), factor))
 }

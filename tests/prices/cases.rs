@@ -23,16 +23,17 @@ struct Verdict {
 #[test]
 fn reference_costs_are_ours() {
     let book = PriceBook::from_litellm(&text("litellm_model_prices.json")).unwrap();
-    let unexplained = differing(&book, &text("litellm_cost_cases.jsonl"));
-    assert_eq!(unexplained, 0, "costs that differ for no known reason");
+    let (equal, unexplained) = compared(&book, &text("litellm_cost_cases.jsonl"));
+    assert!(equal >= 99 && unexplained == 0, "{equal} %, {unexplained} for no known reason");
     if let Some(path) = std::env::var_os("PREPAID_COST_CASES") {
         let further = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        differing(&book, &further);
+        let (equal, unexplained) = compared(&book, &further);
+        assert!(equal >= 99 || unexplained == 0, "{equal} %, {unexplained} for no known reason");
     }
 }
 
-/// Prints what differs, and fails if it is more than one in a hundred; returns how many differ for no known reason.
-fn differing(book: &PriceBook, file: &str) -> usize {
+/// Prints what differs; returns how many percent are equal, and how many differ for no known reason.
+fn compared(book: &PriceBook, file: &str) -> (usize, usize) {
     let cases = file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let verdicts: Vec<Verdict> =
         cases.filter(|case| case["_meta"].is_null()).map(|case| verdict(book, &case)).collect();
@@ -53,8 +54,8 @@ fn differing(book: &PriceBook, file: &str) -> usize {
     for Verdict { id, tag, expected, ours, reason, .. } in &others {
         println!("{id} {tag}: {expected}, ours {ours:?}: {}", reason.unwrap_or("?"));
     }
-    assert!(others.len() * 100 <= verdicts.len(), "more than one in a hundred differs");
-    others.iter().filter(|other| other.reason.is_none()).count()
+    let equal = (verdicts.len() - others.len()) * 100 / verdicts.len();
+    (equal, others.iter().filter(|other| other.reason.is_none()).count())
 }
 
 fn verdict(book: &PriceBook, case: &Value) -> Verdict {

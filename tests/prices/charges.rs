@@ -64,6 +64,8 @@ fn a_discount_gives_margin_away() {
         ("0.007500000".into(), "-0.002500000".into())
     );
     assert!(tariff.with_markup("-100.1").is_err());
+    // A factor of more digits than can be read again.
+    assert!(tariff.with_markup(&format!("0.{}1", "0".repeat(25))).is_err());
 }
 
 #[test]

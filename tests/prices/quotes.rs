@@ -75,6 +75,13 @@ proptest! {
     }
 
     #[test]
+    fn a_tariff_is_read_again_from_its_bytes(tariff in tariffs()) {
+        let read = Tariff::from_bytes(&tariff.to_bytes()).unwrap();
+        prop_assert_eq!(&read, &tariff);
+        prop_assert_eq!(read.at(Timestamp::default()), tariff.at(Timestamp::default()));
+    }
+
+    #[test]
     fn a_charge_is_read_again_from_its_evidence(tariff in tariffs(), usage in usages()) {
         let charge = tariff.charge(&usage, Asset::USD).unwrap();
         let evidence = charge.evidence();

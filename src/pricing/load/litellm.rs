@@ -10,7 +10,7 @@ use crate::pricing::book::PriceBook;
 use crate::pricing::content::Content;
 use crate::pricing::exact::{Exact, Flaw};
 use crate::pricing::hours::{Hours, OffPeak};
-use crate::pricing::rates::{Part, ServiceTier, Sheet};
+use crate::pricing::rates::{Band, Part, Rates, ServiceTier, Sheet};
 use crate::pricing::tariff::Tariff;
 use crate::pricing::{PriceError, clip};
 use crate::tokens::TokenClass;
@@ -21,9 +21,11 @@ const SAMPLE: &str = "sample_spec";
 impl PriceBook {
     /// Reads the LiteLLM price list, in US dollars.
     ///
-    /// Rates of all token classes, thresholds, `tiered_pricing`, service tiers and uplifts become tariffs. A model that
-    /// cannot be priced (a price that is no number, or none per token) does not spoil the others: asking for it gives
-    /// its error, and [`PriceBook::unusable`] lists them.
+    /// Rates of all classes, thresholds, `tiered_pricing`, service tiers, off-peak hours and the fee of a request become
+    /// tariffs. Uplifts are named `residency_eu`, `residency_us`, `regional_endpoint`, `geo_us` and `speed_fast`. What the
+    /// list has besides is named by [`Tariff::unpriced`]. A model that cannot be priced (a price that is no number, or
+    /// none of what can be counted) does not spoil the others: asking for it gives its error, and
+    /// [`PriceBook::unusable`] lists them.
     ///
     /// # Errors
     /// [`PriceError::MalformedList`] if the text is not JSON of this form, or names a model or a field twice.
@@ -86,7 +88,7 @@ impl<'a> Entry<'a> {
         let listed = |name| fields.get(name).map(|raw| self.number(name, raw)).transpose();
         // Fireworks reads from its cache at half the price.
         let half = match (provider, listed("input_cost_per_token")?) {
-            (Some("fireworks_ai"), Some(input)) => Exact::parse("0.5").ok().and_then(|half| input.checked_mul(half)),
+            (Some("fireworks_ai"), Some(input)) => input.checked_times(5).and_then(|tenfold| tenfold.shifted(-1)),
             _ => None,
         };
         // What a maker of images says costs what it shows.
@@ -103,8 +105,6 @@ impl<'a> Entry<'a> {
             "provider_specific_entry" => self.specific(raw)?,
             "search_context_cost_per_query" => self.searches(name, raw)?,
             "input_cost_per_request" => self.request = self.number(name, raw)?,
-            // Elsewhere it is the images shown to the model.
-            "input_cost_per_image" if !self.makes_images => self.unpriced(name, raw)?,
             // The same price in units of Databricks.
             "input_dbu_cost_per_token" | "output_dbu_cost_per_token" => {}
             _ => self.rate(name, raw)?,
@@ -113,14 +113,14 @@ impl<'a> Entry<'a> {
     }
 
     fn rate(&mut self, name: &str, raw: &RawValue) -> Result<(), PriceError> {
-        if let Some((class, above, tier)) = rate_field(name) {
+        // Images that go in are sold by the piece only where images come out.
+        let is_image_in = name.starts_with("input_cost_per_image") && !self.makes_images;
+        if let Some((class, above, tier)) = rate_field(name).filter(|(class, ..)| class.is_token() || !is_image_in) {
             // xAI's long prompts begin at the threshold, all others' above it.
             let above = if self.is_xai { above.saturating_sub(1) } else { above };
-            let rate = self.unit_rate(class, name, raw)?;
-            if rate.is_zero() && !class.is_token() {
-                return Ok(());
-            }
-            self.sheet.set(Part::Tier(tier), above, class, Some(rate));
+            let rate = Some(self.unit_rate(class, name, raw)?);
+            // Of what is no token, zero says that the model is sold by something else.
+            self.sheet.set(Part::Tier(tier), above, class, rate.filter(|rate| class.is_token() || !rate.is_zero()));
         } else if let Some(uplift) = uplift_field(name) {
             self.uplifts.insert(uplift.to_owned(), self.number(name, raw)?);
         } else if name.contains("cost") {
@@ -165,12 +165,12 @@ impl<'a> Entry<'a> {
         Ok(())
     }
 
-    fn tariff(mut self, fields: &Object<'_>) -> Result<Tariff, PriceError> {
+    fn tariff(self, fields: &Object<'_>) -> Result<Tariff, PriceError> {
         let mut content = Content::named(self.model, "USD");
-        if let Some(ranges) = self.tiered.take() {
-            self.sheet = self.sheet_of(&ranges)?;
-        }
-        content.tiers = self.sheet.tiers();
+        content.tiers = match &self.tiered {
+            Some(ranges) => BTreeMap::from([(ServiceTier::Standard, self.bands(ranges)?)]),
+            None => self.sheet.tiers(),
+        };
         content.off_peak.extend(self.off_peak()?);
         content.request = self.request;
         let is_priced = !self.request.is_zero()
@@ -201,18 +201,24 @@ impl<'a> Entry<'a> {
         Ok(ranges)
     }
 
-    /// Each range has all the rates there are: nothing is taken from the entry or from the range below.
-    fn sheet_of(&self, ranges: &[(u64, Object<'_>)]) -> Result<Sheet, PriceError> {
-        let mut sheet = Sheet::default();
+    /// Each range has all the rates of tokens there are: none is taken from the entry or from the range below.
+    fn bands(&self, ranges: &[(u64, Object<'_>)]) -> Result<Vec<Band>, PriceError> {
+        let units = self.sheet.bands(Part::STANDARD).first().map(|band| band.rates).unwrap_or_default();
+        let mut bands = Vec::new();
         for (above, range) in ranges {
+            let mut rates = Rates::default();
+            for class in TokenClass::ALL.into_iter().filter(|class| !class.is_token()) {
+                rates.set(class, units.get(class));
+            }
             for (name, value) in range.iter().filter(|(name, _)| *name != "range") {
                 let Some((class, 0, ServiceTier::Standard)) = rate_field(name) else {
                     return Err(self.malformed(name, value));
                 };
-                sheet.set(Part::STANDARD, *above, class, Some(self.number(name, value)?));
+                rates.set(class, Some(self.number(name, value)?));
             }
+            bands.push(Band { above: *above, rates: rates.resolved() });
         }
-        Ok(sheet)
+        Ok(bands)
     }
 
     fn off_peak(&self) -> Result<Option<OffPeak>, PriceError> {
