@@ -43,7 +43,7 @@ impl RequestShape {
     /// let estimate = RequestShape::OpenAiChat.estimate(request, None)?;
     /// assert_eq!(estimate.output_cap, Some(50));
     /// # #[cfg(feature = "o200k")]
-    /// assert_eq!((estimate.input_likely, estimate.input), (9, 9));
+    /// assert_eq!((estimate.input_likely, estimate.input), (9, 10));
     /// # Ok::<(), prepaid::tokens::UnreadableRequest>(())
     /// ```
     ///
