@@ -35,6 +35,61 @@ struct Truth {
     billed_output: Option<u64>,
 }
 
+/// One odd recording, and what is to be made of it: the classes as the bill names them, how they are known (`R`
+/// reported, `C` counted, `E` estimated) and the remarks.
+type Quirk = (&'static str, &'static str, char, &'static [Remark]);
+
+use Remark::{InputUnknown, UpstreamError, UsageBeside};
+
+const QUIRKS: &[Quirk] = &[
+    // An error in place of an answer: nothing was used.
+    ("q01", "input=0 output=0", 'C', &[UpstreamError]),
+    // An error in the middle, no usage: what was delivered is counted.
+    ("q02", "output=0 reasoning=93", 'E', &[InputUnknown, UpstreamError]),
+    ("q03", "input=304 output=26 reasoning=23", 'R', &[]),
+    ("q04", "output=1 reasoning=83", 'E', &[InputUnknown, UpstreamError]),
+    ("q05", "input=343 output=27 reasoning=153", 'R', &[]),
+    // Never any usage.
+    ("q06", "output=228 reasoning=1767", 'E', &[InputUnknown]),
+    ("q07", "output=22", 'E', &[InputUnknown]),
+    ("q08", "output=35", 'E', &[InputUnknown]),
+    ("q09", "output=18", 'E', &[InputUnknown]),
+    // Usage, but no finish reason.
+    ("q10", "input=45 cache_read=0 audio_input=0 output=73 reasoning=0 audio_output=0", 'R', &[]),
+    ("q11", "input=22 cache_read=0 audio_input=0 output=5 reasoning=0 audio_output=0", 'R', &[]),
+    // `message_start` twice, once in the middle: usage is cumulative, placeholders do not count.
+    ("q12", "input=17 output=227", 'R', &[]),
+    ("q13", "input=17 output=65", 'R', &[]),
+    ("q14", "input=57 cache_read=0 output=17 reasoning=0", 'R', &[]),
+    ("q15", "input=107 cache_read=0 output=15 reasoning=0", 'R', &[]),
+    // Gemini's phases, and what its tools put into the prompt.
+    ("q16", "input=507 output=108 reasoning=168", 'R', &[]),
+    ("q17", "input=1198 output=122 reasoning=447", 'R', &[]),
+    ("q18", "input=895 output=157 reasoning=174", 'R', &[]),
+    // Cumulative usage in every chunk.
+    ("q19", "input=12 output=8", 'R', &[]),
+    ("q20", "input=8 output=5", 'R', &[]),
+    // The prompt excludes its audio, and the total does not.
+    ("q21", "input=2 cache_read=9 audio_input=375 output=15", 'R', &[]),
+    // Another model's advice, outside the totals.
+    ("q22", "input=4727 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=3391", 'R', &[UsageBeside]),
+    // The output excludes its reasoning, and the total does not.
+    ("q23", "input=1 cache_read=11 audio_input=0 image_input=0 output=2 reasoning=340 audio_output=0", 'R', &[]),
+    ("q24", "input=1 cache_read=11 audio_input=0 image_input=0 output=1 reasoning=290 audio_output=0", 'R', &[]),
+    // Several responses behind one another: only the first is this one.
+    ("q25", "input=3369 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=725", 'R', &[]),
+    ("q26", "input=137 cache_read=0 output=28 reasoning=0", 'R', &[]),
+    // AWS event streams as they come.
+    ("raw01", "input=210 output=18", 'R', &[]),
+    ("raw02", "input=1002 output=59", 'R', &[]),
+    ("raw03", "input=471 output=91", 'R', &[]),
+    ("raw04", "input=70 output=43", 'R', &[]),
+    ("raw05", "input=92 output=253", 'R', &[]),
+    ("raw06", "input=36 output=73", 'R', &[]),
+    ("raw07", "input=16 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=18", 'R', &[]),
+    ("raw08", "input=17 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=106", 'R', &[]),
+];
+
 const SHIPPED: &str = "tests/data/streams";
 
 #[test]
@@ -107,6 +162,35 @@ fn differences(folder: &Path, recording: &Recording) -> Vec<String> {
         found.push(format!("remarks {odd:?}"));
     }
     found
+}
+
+/// Counts need the o200k vocabulary; the other quirks are the same without it.
+#[test]
+fn every_quirk_is_read_or_refused_as_documented() {
+    let folder = Path::new(SHIPPED).join("quirks");
+    let recordings = index(&folder);
+    assert_eq!(recordings.len(), QUIRKS.len());
+    let mut wrong = Vec::new();
+    for recording in &recordings {
+        let name = recording.file.trim_start_matches("quirks/");
+        let (_, usage, certainty, remarks) = QUIRKS.iter().find(|(quirk, ..)| name.starts_with(quirk)).unwrap();
+        let mut observer = ApiObserver::new(api(&recording.api));
+        observer.feed(&fs::read(folder.join(name)).unwrap());
+        observer.finish();
+        let report = observer.report();
+        let said = report.usage.iter().map(|(class, count)| format!("{}={count}", class.name()));
+        let said = said.collect::<Vec<_>>().join(" ");
+        let known = match report.certainty {
+            Certainty::Reported => 'R',
+            Certainty::Counted => 'C',
+            Certainty::Estimated { .. } => 'E',
+        };
+        let same_usage = said == *usage || (*certainty == 'E' && cfg!(not(feature = "o200k")));
+        if !same_usage || known != *certainty || !report.remarks.iter().eq(*remarks) {
+            wrong.push(format!("{name}: {said} {known} {:?}", report.remarks));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn class(usage: &Usage, class: TokenClass) -> u64 {
