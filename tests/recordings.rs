@@ -156,7 +156,7 @@ fn differences(folder: &Path, recording: &Recording) -> Vec<String> {
     }
     let clamped = truth.reasoning.is_some_and(|reasoning| reasoning > output);
     // What recorded responses do have: steps beside the totals, a prompt said smaller at the end, an error at the end.
-    let known = [Remark::UsageBeside, Remark::FallingNumber, Remark::UpstreamError];
+    let known = [UsageBeside, Remark::FallingNumber, UpstreamError];
     let odd: Vec<_> = report.remarks.iter().filter(|remark| !known.contains(remark)).collect();
     if odd != if clamped { vec![&Remark::PartAboveWhole] } else { Vec::new() } {
         found.push(format!("remarks {odd:?}"));

@@ -8,41 +8,75 @@ use serde_json::value::RawValue;
 
 use crate::tokens::Remark;
 
-/// A field of any shape, read as `T` if it is one.
-#[derive(Debug)]
-pub(super) struct Loose<T>(pub(super) Option<T>);
+/// Reads `json` as `T` if it is an object. (A derived reader would take a list as well, field by field.)
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    let is_object = json.trim_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(json).ok()).flatten()
+}
 
-impl<T> Default for Loose<T> {
+/// An object; anything else is as good as none.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) Option<T>);
+
+/// A number or a truth value; anything else is as good as none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scalar<T>(pub(super) Option<T>);
+
+/// Objects in a list, or one alone; anything else is left out.
+#[derive(Debug)]
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+/// Something that is there, whatever it is, and not null.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Present(pub(super) bool);
+
+impl<T> Default for Object<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Loose<T> {
+impl<T> Default for Scalar<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(object(raw.get())))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Scalar<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
         Ok(Self(serde_json::from_str(raw.get()).ok()))
     }
 }
 
-/// One `T`, or a list of them; what is no `T` is left out.
-#[derive(Debug)]
-pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
-
-impl<T> Default for OneOrMany<T> {
-    fn default() -> Self {
-        Self(Vec::new())
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        if !raw.get().starts_with('[') {
+            return Ok(Self(object(raw.get()).into_iter().collect()));
+        }
+        let items: Vec<Object<T>> = serde_json::from_str(raw.get()).unwrap_or_default();
+        Ok(Self(items.into_iter().filter_map(|item| item.0).collect()))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+impl<'de> Deserialize<'de> for Present {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        let read = |lexeme| serde_json::from_str::<Vec<Loose<T>>>(lexeme).unwrap_or_default();
-        Ok(Self(match raw.get().starts_with('[') {
-            true => read(raw.get()).into_iter().filter_map(|item| item.0).collect(),
-            false => serde_json::from_str(raw.get()).into_iter().collect(),
-        }))
+        Ok(Self(raw.get() != "null"))
     }
 }
 
@@ -109,9 +143,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
         if !lexeme.starts_with('[') {
             return Ok(Self(vec![Part { text: Text::of_lexeme(lexeme), is_reasoning: false }]));
         }
-        let list: Vec<Loose<PartFields<'a>>> = serde_json::from_str(lexeme).unwrap_or_default();
+        let list: List<PartFields<'a>> = serde_json::from_str(lexeme).unwrap_or_default();
         let mut parts = Vec::new();
-        for fields in list.into_iter().filter_map(|part| part.0) {
+        for fields in list.0 {
             parts.push(Part { text: fields.text, is_reasoning: false });
             parts.extend(fields.thinking.0.into_iter().map(|part| Part { is_reasoning: true, ..part }));
         }

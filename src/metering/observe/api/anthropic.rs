@@ -6,7 +6,7 @@ use super::Reader;
 use crate::metering::observe::base64;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
-use crate::metering::observe::json::{Content, Count, Loose, Text};
+use crate::metering::observe::json::{Content, Count, List, Object, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -27,15 +27,15 @@ struct Envelope<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Text<'a>,
     #[serde(borrow, default)]
-    message: Loose<Message<'a>>,
+    message: Object<Message<'a>>,
     #[serde(default)]
-    index: Loose<u64>,
+    index: Scalar<u64>,
     #[serde(borrow, default)]
-    content_block: Loose<Block<'a>>,
+    content_block: Object<Block<'a>>,
     #[serde(borrow, default)]
-    delta: Loose<Delta<'a>>,
+    delta: Object<Delta<'a>>,
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
     /// Bedrock: the event itself, in Base64.
     #[serde(borrow, default)]
     bytes: Text<'a>,
@@ -46,9 +46,9 @@ struct Message<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(borrow, default)]
-    content: Loose<Vec<Loose<Block<'a>>>>,
+    content: List<Block<'a>>,
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,13 +88,13 @@ struct Usage {
     #[serde(default)]
     cache_creation_input_tokens: Count,
     #[serde(default)]
-    cache_creation: Loose<CacheCreation>,
+    cache_creation: Object<CacheCreation>,
     #[serde(default)]
     output_tokens: Count,
     #[serde(default)]
-    output_tokens_details: Loose<OutputDetails>,
+    output_tokens_details: Object<OutputDetails>,
     #[serde(default)]
-    iterations: Loose<Vec<Loose<Iteration>>>,
+    iterations: List<Iteration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,7 +121,7 @@ impl Reader for Messages {
         if json.trim() == "[DONE]" {
             return true;
         }
-        let Ok(event) = serde_json::from_str::<Envelope<'_>>(json) else {
+        let Some(event) = object::<Envelope<'_>>(json) else {
             return false;
         };
         if !event.bytes.is_empty() {
@@ -136,7 +136,7 @@ impl Reader for Messages {
 impl Messages {
     /// An event out of its wrapping, which is not wrapped again.
     fn unwrapped(&mut self, json: &str, tally: &mut Tally) -> bool {
-        serde_json::from_str::<Envelope<'_>>(json).is_ok_and(|event| self.read(event, json, tally))
+        object::<Envelope<'_>>(json).is_some_and(|event| self.read(event, json, tally))
     }
 
     fn read(&mut self, event: Envelope<'_>, json: &str, tally: &mut Tally) -> bool {
@@ -168,9 +168,9 @@ impl Messages {
                 }
             }
             "message_stop" => tally.end(),
-            "message" => match serde_json::from_str::<Message<'_>>(json) {
-                Ok(message) => self.whole(&message, tally),
-                Err(_) => return false,
+            "message" => match object::<Message<'_>>(json) {
+                Some(message) => self.whole(&message, tally),
+                None => return false,
             },
             "error" => tally.failed(),
             // Pings, block ends, and whatever is added next.
@@ -189,10 +189,8 @@ impl Messages {
 
     fn whole(&mut self, message: &Message<'_>, tally: &mut Tally) {
         self.model(message, tally);
-        for (index, block) in message.content.0.iter().flatten().enumerate() {
-            if let Some(block) = &block.0 {
-                self.block(index as u64, block, true, tally);
-            }
+        for (index, block) in message.content.0.iter().enumerate() {
+            self.block(index as u64, block, true, tally);
         }
         if let Some(usage) = &message.usage.0 {
             self.said(usage, tally);
@@ -230,7 +228,7 @@ impl Messages {
     }
 
     fn said(&mut self, usage: &Usage, tally: &mut Tally) {
-        let beside = usage.iterations.0.iter().flatten().filter_map(|iteration| iteration.0.as_ref());
+        let beside = usage.iterations.0.iter();
         if beside.into_iter().any(|iteration| iteration.kind != "message") {
             tally.remark(Remark::UsageBeside);
         }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
-use crate::metering::observe::json::{Count, Loose, Text};
+use crate::metering::observe::json::{Count, List, Object, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -20,15 +20,15 @@ pub(super) struct Converse;
 #[derive(Debug, Deserialize)]
 struct Envelope<'a> {
     #[serde(default, rename = "contentBlockIndex")]
-    index: Loose<u64>,
+    index: Scalar<u64>,
     #[serde(borrow, default)]
-    start: Loose<Block<'a>>,
+    start: Object<Block<'a>>,
     #[serde(borrow, default)]
-    delta: Loose<Block<'a>>,
+    delta: Object<Block<'a>>,
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
     #[serde(borrow, default)]
-    output: Loose<Output<'a>>,
+    output: Object<Output<'a>>,
     #[serde(borrow, default, rename = "contentBlockStart")]
     wrapped_start: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "contentBlockDelta")]
@@ -36,7 +36,7 @@ struct Envelope<'a> {
     #[serde(borrow, default)]
     metadata: Option<&'a RawValue>,
     #[serde(default, rename = "amazon-bedrock-invocationMetrics")]
-    metrics: Loose<Metrics>,
+    metrics: Object<Metrics>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,9 +44,9 @@ struct Block<'a> {
     #[serde(borrow, default)]
     text: Text<'a>,
     #[serde(borrow, default, rename = "toolUse")]
-    tool: Loose<Tool<'a>>,
+    tool: Object<Tool<'a>>,
     #[serde(borrow, default, rename = "reasoningContent")]
-    reasoning: Loose<Reasoning<'a>>,
+    reasoning: Object<Reasoning<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +63,7 @@ struct Reasoning<'a> {
     text: Text<'a>,
     /// In whole answers.
     #[serde(borrow, default, rename = "reasoningText")]
-    whole: Loose<ReasoningText<'a>>,
+    whole: Object<ReasoningText<'a>>,
     #[serde(borrow, default, rename = "redactedContent")]
     redacted: Text<'a>,
     #[serde(borrow, default)]
@@ -79,13 +79,13 @@ struct ReasoningText<'a> {
 #[derive(Debug, Deserialize)]
 struct Output<'a> {
     #[serde(borrow, default)]
-    message: Loose<Message<'a>>,
+    message: Object<Message<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: Loose<Vec<Loose<Block<'a>>>>,
+    content: List<Block<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,15 +121,15 @@ impl Reader for Converse {
             tally.failed();
             return true;
         }
-        let Ok(event) = serde_json::from_str::<Envelope<'_>>(json) else {
+        let Some(event) = object::<Envelope<'_>>(json) else {
             return json.trim() == "[DONE]";
         };
         read(&event, tally);
         // Under its name in InvokeModel's dress; never wrapped twice.
         for wrapped in [event.wrapped_start, event.wrapped_delta, event.metadata].into_iter().flatten() {
-            match serde_json::from_str::<Envelope<'_>>(wrapped.get()) {
-                Ok(inner) => read(&inner, tally),
-                Err(_) => return false,
+            match object::<Envelope<'_>>(wrapped.get()) {
+                Some(inner) => read(&inner, tally),
+                None => return false,
             }
         }
         true
@@ -142,10 +142,8 @@ fn read(event: &Envelope<'_>, tally: &mut Tally) {
         said(index, block, tally);
     }
     let message = event.output.0.as_ref().and_then(|output| output.message.0.as_ref());
-    for (index, block) in message.and_then(|message| message.content.0.as_ref()).into_iter().flatten().enumerate() {
-        if let Some(block) = &block.0 {
-            said(index as u64, block, tally);
-        }
+    for (index, block) in message.into_iter().flat_map(|message| &message.content.0).enumerate() {
+        said(index as u64, block, tally);
     }
     let usage = event.usage.0.as_ref().map(|usage| usage.figures(&mut |remark| tally.remark(remark)));
     let metrics = event.metrics.0.as_ref().map(|metrics| metrics.figures(&mut |remark| tally.remark(remark)));

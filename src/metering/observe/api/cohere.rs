@@ -1,12 +1,11 @@
 //! Cohere chat, version 2.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::Figures;
-use crate::metering::observe::json::{Count, Loose, OneOrMany, Text};
+use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -22,34 +21,34 @@ struct Envelope<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Text<'a>,
     #[serde(default)]
-    index: Loose<u64>,
+    index: Scalar<u64>,
     #[serde(borrow, default)]
-    delta: Loose<Delta<'a>>,
+    delta: Object<Delta<'a>>,
     /// Whole answers.
     #[serde(borrow, default)]
-    message: Loose<Message<'a>>,
+    message: Object<Message<'a>>,
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Delta<'a> {
     #[serde(borrow, default)]
-    message: Loose<Message<'a>>,
+    message: Object<Message<'a>>,
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
     #[serde(default)]
-    error: Loose<IgnoredAny>,
+    error: Present,
 }
 
 #[derive(Debug, Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: OneOrMany<Piece<'a>>,
+    content: List<Piece<'a>>,
     #[serde(borrow, default)]
     tool_plan: Text<'a>,
     #[serde(borrow, default)]
-    tool_calls: OneOrMany<Call<'a>>,
+    tool_calls: List<Call<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +62,7 @@ struct Piece<'a> {
 #[derive(Debug, Deserialize)]
 struct Call<'a> {
     #[serde(borrow, default)]
-    function: Loose<Function<'a>>,
+    function: Object<Function<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,9 +76,9 @@ struct Function<'a> {
 #[derive(Debug, Deserialize)]
 struct Usage {
     #[serde(default)]
-    billed_units: Loose<Counts>,
+    billed_units: Object<Counts>,
     #[serde(default)]
-    tokens: Loose<Counts>,
+    tokens: Object<Counts>,
     #[serde(default)]
     cached_tokens: Count,
 }
@@ -96,11 +95,11 @@ struct Counts {
 
 impl Reader for Chat {
     fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
-        let Ok(event) = serde_json::from_str::<Envelope<'_>>(json) else {
+        let Some(event) = object::<Envelope<'_>>(json) else {
             return json.trim() == "[DONE]";
         };
         let delta = event.delta.0.as_ref();
-        if delta.is_some_and(|delta| delta.error.0.is_some()) {
+        if delta.is_some_and(|delta| delta.error.0) {
             tally.failed();
         }
         let index = event.index.0.unwrap_or(0);

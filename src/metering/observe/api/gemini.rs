@@ -1,13 +1,12 @@
 //! Google's `generateContent`.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
-use crate::metering::observe::json::{Count, Loose, Text};
+use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -56,24 +55,24 @@ impl Phases {
 #[derive(Debug, Deserialize)]
 struct Content<'a> {
     #[serde(borrow, default)]
-    candidates: Loose<Vec<Candidate<'a>>>,
+    candidates: List<Candidate<'a>>,
     #[serde(borrow, default, rename = "usageMetadata")]
-    usage: Loose<Usage<'a>>,
+    usage: Object<Usage<'a>>,
     #[serde(borrow, default, rename = "modelVersion")]
     model: Text<'a>,
     #[serde(default)]
-    error: Loose<IgnoredAny>,
+    error: Present,
     /// The prompt was refused.
     #[serde(default, rename = "promptFeedback")]
-    feedback: Loose<IgnoredAny>,
+    feedback: Present,
 }
 
 #[derive(Debug, Deserialize)]
 struct Candidate<'a> {
     #[serde(default)]
-    index: Loose<u64>,
+    index: Scalar<u64>,
     #[serde(borrow, default)]
-    content: Loose<Parts<'a>>,
+    content: Object<Parts<'a>>,
     #[serde(borrow, default, rename = "finishReason")]
     finish_reason: Text<'a>,
 }
@@ -81,7 +80,7 @@ struct Candidate<'a> {
 #[derive(Debug, Deserialize)]
 struct Parts<'a> {
     #[serde(borrow, default)]
-    parts: Loose<Vec<Loose<Part<'a>>>>,
+    parts: List<Part<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,11 +88,11 @@ struct Part<'a> {
     #[serde(borrow, default)]
     text: Text<'a>,
     #[serde(default)]
-    thought: Loose<bool>,
+    thought: Scalar<bool>,
     #[serde(borrow, default, rename = "functionCall")]
-    call: Loose<Call<'a>>,
+    call: Object<Call<'a>>,
     #[serde(borrow, default, rename = "executableCode")]
-    code: Loose<Code<'a>>,
+    code: Object<Code<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,11 +124,11 @@ struct Usage<'a> {
     #[serde(default, rename = "totalTokenCount")]
     total: Count,
     #[serde(borrow, default, rename = "promptTokensDetails")]
-    prompt_details: Loose<Vec<Modality<'a>>>,
+    prompt_details: List<Modality<'a>>,
     #[serde(borrow, default, rename = "cacheTokensDetails")]
-    cache_details: Loose<Vec<Modality<'a>>>,
+    cache_details: List<Modality<'a>>,
     #[serde(borrow, default, rename = "candidatesTokensDetails")]
-    candidates_details: Loose<Vec<Modality<'a>>>,
+    candidates_details: List<Modality<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,15 +144,15 @@ impl Reader for Contents {
         if json.trim() == "[DONE]" {
             return true;
         }
-        let Ok(content) = serde_json::from_str::<Content<'_>>(json) else {
+        let Some(content) = object::<Content<'_>>(json) else {
             return false;
         };
-        if content.error.0.is_some() {
+        if content.error.0 {
             tally.failed();
         }
         tally.model(content.model.as_str());
-        let mut is_last = content.feedback.0.is_some();
-        for candidate in content.candidates.0.iter().flatten() {
+        let mut is_last = content.feedback.0;
+        for candidate in content.candidates.0.iter() {
             self.candidate(candidate, tally);
             is_last |= !candidate.finish_reason.is_empty();
         }
@@ -169,8 +168,7 @@ impl Reader for Contents {
 impl Contents {
     fn candidate(&mut self, candidate: &Candidate<'_>, tally: &mut Tally) {
         let index = candidate.index.0.unwrap_or(0);
-        let parts = candidate.content.0.as_ref().and_then(|content| content.parts.0.as_ref());
-        for part in parts.into_iter().flatten().filter_map(|part| part.0.as_ref()) {
+        for part in candidate.content.0.iter().flat_map(|content| &content.parts.0) {
             let is_thought = part.thought.0 == Some(true);
             let channel = if is_thought { Channel::reasoning(index) } else { Channel::text(index) };
             tally.text(channel, part.text.as_str());
@@ -192,9 +190,9 @@ impl Contents {
         let output = self.output.read(usage.candidates.read(remark), standing);
         // A phase has a total of its own; only the last one is of the whole.
         let total = if standing == Standing::Last { usage.total.read(remark) } else { None };
-        let cached = usage.cache_details.0.as_deref().unwrap_or_default();
-        let prompt = usage.prompt_details.0.as_deref().unwrap_or_default();
-        let candidates = usage.candidates_details.0.as_deref().unwrap_or_default();
+        let cached = usage.cache_details.0.as_slice();
+        let prompt = usage.prompt_details.0.as_slice();
+        let candidates = usage.candidates_details.0.as_slice();
         // What was read from a cache is counted there, whatever it is.
         let mut beside_cache = |name| match (of(prompt, name, remark), of(cached, name, remark)) {
             (Some(all), cached) => Some(all.saturating_sub(cached.unwrap_or(0))),

@@ -1,13 +1,12 @@
 //! Ollama's own API.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::Figures;
-use crate::metering::observe::json::{Count, Loose, Text};
+use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 
 /// Reads the lines of `/api/chat` and `/api/generate`; the last one says what was used.
@@ -19,20 +18,20 @@ struct Line<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(borrow, default)]
-    message: Loose<Message<'a>>,
+    message: Object<Message<'a>>,
     /// `/api/generate`.
     #[serde(borrow, default)]
     response: Text<'a>,
     #[serde(borrow, default)]
     thinking: Text<'a>,
     #[serde(default)]
-    done: Loose<bool>,
+    done: Scalar<bool>,
     #[serde(default)]
     prompt_eval_count: Count,
     #[serde(default)]
     eval_count: Count,
     #[serde(default)]
-    error: Loose<IgnoredAny>,
+    error: Present,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,19 +41,19 @@ struct Message<'a> {
     #[serde(borrow, default)]
     thinking: Text<'a>,
     #[serde(borrow, default)]
-    tool_calls: Loose<Vec<Call<'a>>>,
+    tool_calls: List<Call<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Call<'a> {
     #[serde(borrow, default)]
-    function: Loose<Function<'a>>,
+    function: Object<Function<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Function<'a> {
     #[serde(default)]
-    index: Loose<u64>,
+    index: Scalar<u64>,
     #[serde(borrow, default)]
     name: Text<'a>,
     #[serde(borrow, default)]
@@ -63,10 +62,10 @@ struct Function<'a> {
 
 impl Reader for Chat {
     fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
-        let Ok(line) = serde_json::from_str::<Line<'_>>(json) else {
+        let Some(line) = object::<Line<'_>>(json) else {
             return false;
         };
-        if line.error.0.is_some() {
+        if line.error.0 {
             tally.failed();
         }
         tally.model(line.model.as_str());
@@ -93,7 +92,7 @@ impl Reader for Chat {
 fn said(message: &Message<'_>, tally: &mut Tally) {
     tally.text(Channel::text(0), message.content.as_str());
     tally.text(Channel::reasoning(0), message.thinking.as_str());
-    for (at, call) in message.tool_calls.0.iter().flatten().enumerate() {
+    for (at, call) in message.tool_calls.0.iter().enumerate() {
         if let Some(function) = &call.function.0 {
             let index = function.index.0.unwrap_or(at as u64);
             tally.text(Channel::tool_name(0, index), function.name.as_str());

@@ -1,12 +1,11 @@
 //! OpenAI chat completions, with the deviations of those who are compatible with them.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::Figures;
-use crate::metering::observe::json::{Content, Count, Loose, Text};
+use crate::metering::observe::json::{Content, Count, List, Object, Present, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -24,31 +23,31 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(borrow, default)]
-    choices: Loose<Vec<Choice<'a>>>,
+    choices: List<Choice<'a>>,
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
     /// Groq says usage here too.
     #[serde(default)]
-    x_groq: Loose<Groq>,
+    x_groq: Object<Groq>,
     #[serde(default)]
-    error: Loose<IgnoredAny>,
+    error: Present,
 }
 
 #[derive(Debug, Deserialize)]
 struct Groq {
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Choice<'a> {
     #[serde(default)]
-    index: Loose<u64>,
+    index: Scalar<u64>,
     #[serde(borrow)]
     delta: Option<Message<'a>>,
     /// Whole bodies, and some streams: there it repeats what the deltas said.
     #[serde(borrow, default)]
-    message: Loose<Message<'a>>,
+    message: Object<Message<'a>>,
     /// Text completions.
     #[serde(borrow, default)]
     text: Text<'a>,
@@ -56,7 +55,7 @@ struct Choice<'a> {
     finish_reason: Text<'a>,
     /// Moonshot says usage here.
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,16 +69,16 @@ struct Message<'a> {
     #[serde(borrow, default)]
     refusal: Content<'a>,
     #[serde(borrow, default)]
-    tool_calls: Loose<Vec<Call<'a>>>,
+    tool_calls: List<Call<'a>>,
     #[serde(borrow, default)]
-    function_call: Loose<Function<'a>>,
+    function_call: Object<Function<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Call<'a> {
     index: Option<u64>,
     #[serde(borrow, default)]
-    function: Loose<Function<'a>>,
+    function: Object<Function<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,9 +98,9 @@ struct Usage {
     #[serde(default)]
     total_tokens: Count,
     #[serde(default)]
-    prompt_tokens_details: Loose<PromptDetails>,
+    prompt_tokens_details: Object<PromptDetails>,
     #[serde(default)]
-    completion_tokens_details: Loose<CompletionDetails>,
+    completion_tokens_details: Object<CompletionDetails>,
     /// Copilot.
     #[serde(default)]
     reasoning_tokens: Count,
@@ -148,14 +147,14 @@ impl Reader for Chat {
             tally.end();
             return true;
         }
-        let Ok(chunk) = serde_json::from_str::<Chunk<'_>>(json) else {
+        let Some(chunk) = object::<Chunk<'_>>(json) else {
             return false;
         };
-        if name == "error" || chunk.error.0.is_some() {
+        if name == "error" || chunk.error.0 {
             tally.failed();
         }
         tally.model(chunk.model.as_str());
-        let choices = chunk.choices.0.unwrap_or_default();
+        let choices = chunk.choices.0;
         let has_choices = !choices.is_empty();
         let mut usage = chunk.usage.0.or_else(|| chunk.x_groq.0.and_then(|groq| groq.usage.0));
         for choice in choices {
@@ -206,7 +205,7 @@ fn said(index: u64, message: &Message<'_>, tally: &mut Tally) {
     for part in &message.refusal.0 {
         tally.text(Channel::text(index), part.text.as_str());
     }
-    for (at, call) in message.tool_calls.0.iter().flatten().enumerate() {
+    for (at, call) in message.tool_calls.0.iter().enumerate() {
         if let Some(function) = &call.function.0 {
             called(index, call.index.unwrap_or(at as u64), function, tally);
         }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::Figures;
-use crate::metering::observe::json::{Count, Loose, Text};
+use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -18,17 +18,19 @@ struct Envelope<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Text<'a>,
     #[serde(borrow, default)]
-    response: Loose<Response<'a>>,
+    response: Object<Response<'a>>,
     #[serde(borrow, default)]
     delta: Text<'a>,
     #[serde(default)]
-    output_index: Loose<u64>,
+    output_index: Scalar<u64>,
     #[serde(default)]
-    content_index: Loose<u64>,
+    content_index: Scalar<u64>,
     #[serde(default)]
-    summary_index: Loose<u64>,
+    summary_index: Scalar<u64>,
     #[serde(borrow, default)]
-    item: Loose<Item<'a>>,
+    item: Object<Item<'a>>,
+    #[serde(default)]
+    error: Present,
     /// A whole response says what it is here.
     #[serde(borrow, default)]
     object: Text<'a>,
@@ -39,9 +41,9 @@ struct Response<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(default)]
-    usage: Loose<Usage>,
+    usage: Object<Usage>,
     #[serde(borrow, default)]
-    output: Loose<Vec<Loose<Item<'a>>>>,
+    output: List<Item<'a>>,
     #[serde(borrow, default)]
     status: Text<'a>,
 }
@@ -55,9 +57,9 @@ struct Item<'a> {
     #[serde(borrow, default)]
     arguments: Text<'a>,
     #[serde(borrow, default)]
-    content: Loose<Vec<Loose<Piece<'a>>>>,
+    content: List<Piece<'a>>,
     #[serde(borrow, default)]
-    summary: Loose<Vec<Loose<Piece<'a>>>>,
+    summary: List<Piece<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,11 +77,11 @@ struct Usage {
     #[serde(default)]
     input_tokens: Count,
     #[serde(default)]
-    input_tokens_details: Loose<InputDetails>,
+    input_tokens_details: Object<InputDetails>,
     #[serde(default)]
     output_tokens: Count,
     #[serde(default)]
-    output_tokens_details: Loose<OutputDetails>,
+    output_tokens_details: Object<OutputDetails>,
     #[serde(default)]
     total_tokens: Count,
 }
@@ -111,17 +113,11 @@ impl Reader for Responses {
         if json.trim() == "[DONE]" {
             return true;
         }
-        let Ok(event) = serde_json::from_str::<Envelope<'_>>(json) else {
+        let Some(event) = object::<Envelope<'_>>(json) else {
             return false;
         };
         if event.kind.is_empty() {
-            return match serde_json::from_str::<Response<'_>>(json) {
-                Ok(response) if event.object.as_str() == "response" => {
-                    whole(&response, tally);
-                    true
-                }
-                Ok(_) | Err(_) => error_body(json, tally),
-            };
+            return bare(&event, json, tally);
         }
         if let Some(response) = &event.response.0 {
             tally.model(response.model.as_str());
@@ -135,6 +131,20 @@ impl Reader for Responses {
         }
         true
     }
+}
+
+/// A body that is no event: a whole response, or an error in its place.
+fn bare(event: &Envelope<'_>, json: &str, tally: &mut Tally) -> bool {
+    if event.object.as_str() == "response"
+        && let Some(response) = object::<Response<'_>>(json)
+    {
+        whole(&response, tally);
+        return true;
+    }
+    if event.error.0 {
+        tally.failed();
+    }
+    event.error.0
 }
 
 /// Whether an event of this kind closes the response.
@@ -184,37 +194,22 @@ fn last(response: &Response<'_>, tally: &mut Tally) {
 
 fn whole(response: &Response<'_>, tally: &mut Tally) {
     tally.model(response.model.as_str());
-    for (index, item) in response.output.0.iter().flatten().enumerate() {
+    for (index, item) in response.output.0.iter().enumerate() {
         let index = index as u64;
-        let Some(item) = &item.0 else { continue };
         tally.text(Channel::tool_name(index, 0), item.name.as_str());
         tally.text(Channel::tool_arguments(index, 0), item.arguments.as_str());
-        for piece in item.content.0.iter().flatten().filter_map(|piece| piece.0.as_ref()) {
+        for piece in item.content.0.iter() {
             let is_reasoning = piece.kind.as_str() == "reasoning_text";
             let channel = if is_reasoning { Channel::reasoning(index) } else { Channel::text(index) };
             tally.text(channel, piece.text.as_str());
             tally.text(Channel::text(index), piece.refusal.as_str());
         }
-        for piece in item.summary.0.iter().flatten().filter_map(|piece| piece.0.as_ref()) {
+        for piece in item.summary.0.iter() {
             tally.hides_reasoning();
             tally.text(Channel::reasoning(index), piece.text.as_str());
         }
     }
     last(response, tally);
-}
-
-/// `{"error": {…}}` in place of a response.
-fn error_body(json: &str, tally: &mut Tally) -> bool {
-    #[derive(Deserialize)]
-    struct Failure {
-        #[serde(rename = "error")]
-        _error: serde::de::IgnoredAny,
-    }
-    let is_error = serde_json::from_str::<Failure>(json).is_ok();
-    if is_error {
-        tally.failed();
-    }
-    is_error
 }
 
 impl Usage {

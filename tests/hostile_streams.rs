@@ -1,0 +1,586 @@
+//! Streams that are split, broken, flooded or lying: nothing panics, nothing is kept without bound, no byte that passes
+//! through changes, and every lie is remarked.
+//!
+//! `PREPAID_CASES` says how many random inputs each framing and observer gets (400 by default), `PREPAID_SEED` draws the
+//! same again.
+
+mod common;
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use prepaid::metering::observe::{Api, ApiObserver, Observer};
+use prepaid::model::HoldState;
+use prepaid::pricing::Tariff;
+use prepaid::tokens::{Certainty, Remark, TokenClass, UsageReport};
+use prepaid::{AccountHandle, Amount, Ledger};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use fuzz::{Kept, Wire, events};
+
+/// One short recording of every shape, with its API.
+const SHAPES: &[(Api, &str)] = &[
+    (Api::OpenAiChat, "openai-chat__openai__gpt-4-0613__1.sse"),
+    (Api::OpenAiChat, "openai-chat__openrouter__google-gemini-2.5-flash__1.sse"),
+    (Api::OpenAiChat, "quirks/q04__openai-chat__groq__openai-gpt-oss-120b.sse"),
+    (Api::OpenAiChat, "quirks/q20__openai-chat__perplexity__sonar.sse"),
+    (Api::OpenAiChat, "openai-chat__vercel-gateway__google-gemini-3-pro-preview__1.sse"),
+    (Api::OpenAiChat, "openai-completions__openai__gpt-3.5-turbo-instruct-20230824-v2__1.sse"),
+    (Api::OpenAiResponses, "openai-responses__azure__gpt-5.1__1.sse"),
+    (Api::Anthropic, "anthropic__anthropic__claude-fable-5__1.sse"),
+    (Api::Anthropic, "quirks/raw07__bedrock-invoke-anthropic__claude-haiku-4-5-20251001.eventstream"),
+    (Api::Gemini, "gemini__gemini__gemini-2.5-flash__3.sse"),
+    (Api::Gemini, "gemini__gemini__gemini-3.6-flash__2.json"),
+    (Api::Gemini, "quirks/q16__gemini__gemini__gemini-3-flash-preview.sse"),
+    (Api::BedrockConverse, "bedrock-converse__bedrock__us.anthropic.claude-sonnet-4-5-20250929-v1-3a0__1.sse"),
+    (
+        Api::BedrockConverse,
+        "quirks/raw01__bedrock-converse__us.anthropic.claude-sonnet-4-5-20250929-v1-3a0.eventstream",
+    ),
+    (Api::Cohere, "cohere-v2__cohere__command-a-03-2025__1.sse"),
+    (Api::Ollama, "ollama__ollama__llama3__1.ndjson"),
+];
+
+fn recording(file: &str) -> Vec<u8> {
+    let path = Path::new("tests/data/streams").join(file);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Beginning and end of a long recording: what is cut through is as good as any other odd event.
+fn shortened(bytes: Vec<u8>) -> Vec<u8> {
+    const HALF: usize = 1_200;
+    if bytes.len() <= 2 * HALF { bytes } else { [&bytes[..HALF], &bytes[bytes.len() - HALF..]].concat() }
+}
+
+fn observed(api: Api, bytes: &[u8]) -> UsageReport {
+    fuzz::report(api, [bytes]).0
+}
+
+/// A chat stream of these events.
+fn chat(events: &[&str]) -> UsageReport {
+    let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    observed(Api::OpenAiChat, stream.as_bytes())
+}
+
+const HELLO: &str =
+    r#"{"model":"gpt-4o","choices":[{"index":0,"delta":{"content":"Hello there"},"finish_reason":"stop"}]}"#;
+const DONE: &str = "[DONE]";
+
+fn closing(usage: &str) -> String {
+    format!(r#"{{"model":"gpt-4o","choices":[],"usage":{usage}}}"#)
+}
+
+fn count(report: &UsageReport, class: TokenClass) -> Option<u64> {
+    report.usage.get(class)
+}
+
+#[test]
+fn a_stream_split_at_any_byte_is_the_same_stream() {
+    for (api, file) in SHAPES {
+        let bytes = shortened(recording(file));
+        let bytes = bytes.as_slice();
+        let whole = fuzz::report(*api, [bytes]);
+        for at in 0..=bytes.len() {
+            let (head, tail) = bytes.split_at(at);
+            assert_eq!(fuzz::report(*api, [head, tail]), whole, "{file} split at {at}");
+        }
+        assert_eq!(fuzz::report(*api, bytes.chunks(1)), whole, "{file} byte by byte");
+    }
+}
+
+#[test]
+fn every_line_ending_and_a_byte_order_mark_make_the_same_events() {
+    let lines = ["event: e", ": c", "data: {\"a\":", "data:\"€\"}", "", "", "id: 1", "data", "", "data: cut"];
+    let expected = [
+        Kept { name: "e".to_owned(), data: "{\"a\":\n\"€\"}".into(), is_whole: true },
+        Kept { name: String::new(), data: Vec::new(), is_whole: true },
+        Kept { name: String::new(), data: "cut".into(), is_whole: false },
+    ];
+    let endings: [&[&str]; 4] = [&["\n"], &["\r"], &["\r\n"], &["\r\n", "\n", "\r", "\r\n", "\r"]];
+    for mark in ["", "\u{feff}"] {
+        for endings in endings {
+            let ends = endings.iter().cycle();
+            let body: String = lines.iter().zip(ends).flat_map(|(line, end)| [*line, *end]).collect();
+            let body = format!("{mark}{}", body.trim_end_matches(['\r', '\n']));
+            for at in 0..=body.len() {
+                let (head, tail) = body.as_bytes().split_at(at);
+                let (events, skipped) = events(Wire::Sse, [head, tail], 1 << 20);
+                assert_eq!((events.as_slice(), skipped), (expected.as_slice(), 0), "{body:?} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn events_above_the_limit_are_skipped_and_what_follows_is_read() {
+    let long = "x".repeat(10 << 20);
+    let stream = format!("data: {long}\n\n: {long}\ndata: {HELLO}\n\ndata: {HELLO}\n\ndata: [DONE]\n\n");
+    for size in [1 << 10, 1 << 20, stream.len()] {
+        let mut observer = ApiObserver::new(Api::OpenAiChat).prompt_tokens(5);
+        stream.as_bytes().chunks(size).for_each(|chunk| observer.feed(chunk));
+        observer.finish();
+        let report = observer.report();
+        assert_eq!(report.remarks.iter().copied().collect::<Vec<_>>(), [Remark::SkippedEvent], "chunks of {size}");
+        assert_eq!(report.model.as_deref(), Some("gpt-4o"), "the event behind the long ones was read");
+    }
+}
+
+#[test]
+fn a_line_of_a_limits_length_is_read_whole() {
+    let text = "word ".repeat(1_600_000);
+    let event = HELLO.replace("Hello there", &text);
+    let stream = format!("data: {event}\n\n");
+    let mut observer = ApiObserver::new(Api::OpenAiChat).prompt_tokens(5);
+    stream.as_bytes().chunks(16 << 10).for_each(|chunk| observer.feed(chunk));
+    assert!(observer.report().remarks.is_empty());
+    assert!(count(&observer.report(), TokenClass::Output) > Some(1_000_000));
+}
+
+/// Peak memory of this process, in KiB, where the system says.
+fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
+fn streams_that_never_end_are_not_kept() {
+    let megabyte = vec![b'x'; 1 << 20];
+    let comments = ": keep-alive\n".repeat(80_000);
+    let nested = "[{".repeat(1 << 19);
+    let before = peak_memory();
+    for (api, start, flood) in [
+        (Api::OpenAiChat, "data: ", megabyte.as_slice()),
+        (Api::OpenAiChat, ":\n", comments.as_bytes()),
+        (Api::OpenAiChat, "data: x\ndata: ", b"x\ndata: ".repeat(1 << 17).as_slice()),
+        (Api::Ollama, "{", megabyte.as_slice()),
+        (Api::Gemini, "[{\"", megabyte.as_slice()),
+        (Api::Gemini, "[", nested.as_bytes()),
+        (Api::BedrockConverse, "\0\0", megabyte.as_slice()),
+    ] {
+        let mut observer = ApiObserver::new(api);
+        observer.feed(start.as_bytes());
+        (0..64).for_each(|_| observer.feed(flood));
+        observer.finish();
+        assert!(!observer.is_final());
+    }
+    if let (Some(before), Some(after)) = (before, peak_memory()) {
+        // 64 MiB went through each; tests that run beside it hold a few tens.
+        assert!(after.saturating_sub(before) < 60 << 10, "{before} KiB before, {after} KiB after");
+    }
+}
+
+#[test]
+fn json_nested_ten_thousand_deep_is_passed_over() {
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    for field in ["usage", "choices", "new_field", "error_details"] {
+        let event = format!(r#"{{"{field}":{deep}}}"#);
+        let usage = closing(r#"{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}"#);
+        let report = chat(&[&event, HELLO, &usage, DONE]);
+        assert_eq!((count(&report, TokenClass::Output), report.certainty), (Some(2), Certainty::Reported), "{field}");
+    }
+    for (api, file) in SHAPES {
+        let mut bytes = deep.clone().into_bytes();
+        bytes.extend(recording(file));
+        fuzz::report(*api, [bytes.as_slice()]);
+    }
+}
+
+#[test]
+fn done_missing_early_or_twice_changes_no_usage() {
+    let usage = closing(r#"{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}"#);
+    let usual = chat(&[HELLO, &usage, DONE]);
+    assert_eq!(usual.certainty, Certainty::Reported);
+    assert_eq!(chat(&[HELLO, &usage]), usual, "missing");
+    assert_eq!(chat(&[DONE, HELLO, &usage]), usual, "early");
+    assert_eq!(chat(&[HELLO, &usage, DONE, DONE]), usual, "twice");
+    let other = closing(r#"{"prompt_tokens":900,"completion_tokens":900,"total_tokens":1800}"#);
+    assert_eq!(chat(&[HELLO, &usage, DONE, &other]), usual, "what follows the end is not of this response");
+}
+
+#[test]
+fn invalid_utf8_is_replaced_and_remarked() {
+    let mut stream =
+        b"data: {\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\xe2\x82\"}}]}\n\n".to_vec();
+    let report = observed(Api::OpenAiChat, &stream);
+    assert!(report.remarks.contains(&Remark::InvalidText));
+    assert!(count(&report, TokenClass::Output) >= Some(1));
+    // Cut in the middle of a code point by the network, not by the provider: nothing is wrong.
+    stream = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"€\"}}]}\n\n".into();
+    for at in 0..stream.len() {
+        let (head, tail) = stream.split_at(at);
+        assert!(fuzz::report(Api::OpenAiChat, [head, tail]).0.remarks.is_empty());
+    }
+}
+
+#[test]
+fn compressed_bodies_are_refused_not_guessed() {
+    let mut observer = ApiObserver::new(Api::OpenAiChat);
+    observer.feed(b"\x1f\x8b\x08\0");
+    observer.feed(format!("data: {HELLO}\n\n").as_bytes());
+    observer.finish();
+    let report = observer.report();
+    assert!(report.remarks.contains(&Remark::UnreadableEvent));
+    assert_eq!(count(&report, TokenClass::Output), Some(0));
+    assert!(!observer.is_final());
+}
+
+/// A lie in the closing usage: what is made of it.
+struct Lie {
+    usage: &'static str,
+    input: u64,
+    cached: Option<u64>,
+    output: Option<u64>,
+    reasoning: Option<u64>,
+    remarks: &'static [Remark],
+}
+
+#[test]
+fn lying_usage_is_clamped_or_counted_and_always_remarked() {
+    use Remark::*;
+    // Nothing believable was said of the output: "Hello there" is counted. Of the input: the host's 2 stand.
+    let counted = if cfg!(feature = "o200k") { Some(2) } else { None };
+    let lies = [
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":-7}"#,
+            input: 5,
+            cached: None,
+            output: counted,
+            reasoning: None,
+            remarks: &[UnreadableNumber],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":7.5}"#,
+            input: 5,
+            cached: None,
+            output: counted,
+            reasoning: None,
+            remarks: &[UnreadableNumber],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":"7"}"#,
+            input: 5,
+            cached: None,
+            output: counted,
+            reasoning: None,
+            remarks: &[UnreadableNumber],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":{}}"#,
+            input: 5,
+            cached: None,
+            output: counted,
+            reasoning: None,
+            remarks: &[UnreadableNumber],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":18446744073709551615}"#,
+            input: 5,
+            cached: None,
+            output: counted,
+            reasoning: None,
+            remarks: &[HugeNumber],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":1e400}"#,
+            input: 5,
+            cached: None,
+            output: counted,
+            reasoning: None,
+            remarks: &[UnreadableNumber],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":-5,"completion_tokens":7}"#,
+            input: 2,
+            cached: None,
+            output: Some(7),
+            reasoning: None,
+            remarks: &[UnreadableNumber],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":null,"completion_tokens":7}"#,
+            input: 2,
+            cached: None,
+            output: Some(7),
+            reasoning: None,
+            remarks: &[],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":null}"#,
+            input: 5,
+            cached: None,
+            output: counted,
+            reasoning: None,
+            remarks: &[],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#,
+            input: 0,
+            cached: None,
+            output: Some(0),
+            reasoning: None,
+            remarks: &[],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":7.0}"#,
+            input: 5,
+            cached: None,
+            output: Some(7),
+            reasoning: None,
+            remarks: &[],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":99}}"#,
+            input: 0,
+            cached: Some(5),
+            output: Some(7),
+            reasoning: None,
+            remarks: &[PartAboveWhole],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":7,"completion_tokens_details":{"reasoning_tokens":70}}"#,
+            input: 5,
+            cached: None,
+            output: Some(0),
+            reasoning: Some(7),
+            remarks: &[PartAboveWhole],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":7,"total_tokens":3,"completion_tokens_details":{"reasoning_tokens":1}}"#,
+            input: 5,
+            cached: None,
+            output: Some(6),
+            reasoning: Some(1),
+            remarks: &[TotalDiffers],
+        },
+        Lie {
+            usage: r#"{"prompt_tokens":5,"completion_tokens":7,"total_tokens":30}"#,
+            input: 5,
+            cached: None,
+            output: Some(7),
+            reasoning: Some(18),
+            remarks: &[TotalDiffers],
+        },
+        Lie { usage: r#"[1,2,3]"#, input: 2, cached: None, output: counted, reasoning: None, remarks: &[] },
+        Lie { usage: r#""none""#, input: 2, cached: None, output: counted, reasoning: None, remarks: &[] },
+    ];
+    for lie in lies {
+        let report = chat(&[HELLO, &closing(lie.usage), DONE]);
+        assert_eq!(count(&report, TokenClass::Input), Some(lie.input), "{}", lie.usage);
+        assert_eq!(count(&report, TokenClass::CacheRead), lie.cached, "{}", lie.usage);
+        if lie.output.is_some() {
+            assert_eq!(count(&report, TokenClass::Output), lie.output, "{}", lie.usage);
+        }
+        assert_eq!(count(&report, TokenClass::Reasoning), lie.reasoning, "{}", lie.usage);
+        assert!(report.remarks.iter().eq(lie.remarks), "{}: {:?}", lie.usage, report.remarks);
+    }
+}
+
+#[test]
+fn usage_that_falls_or_is_said_twice_is_remarked() {
+    let so_far = |prompt: u64, completion: u64| {
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"content":""}}}}],"usage":{{"prompt_tokens":{prompt},"completion_tokens":{completion}}}}}"#
+        )
+    };
+    let falls = chat(&[&so_far(5, 40), &so_far(5, 10)]);
+    assert_eq!(count(&falls, TokenClass::Output), Some(40), "the highest is kept");
+    assert_eq!(falls.remarks.iter().copied().collect::<Vec<_>>(), [Remark::FallingNumber, Remark::UsageSoFar]);
+
+    let first = closing(r#"{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}"#);
+    let second = closing(r#"{"prompt_tokens":5,"completion_tokens":9,"total_tokens":14}"#);
+    let restated = chat(&[HELLO, &first, &second, DONE]);
+    assert_eq!(count(&restated, TokenClass::Output), Some(9));
+    assert!(restated.remarks.contains(&Remark::UsageRestated));
+    assert!(chat(&[HELLO, &first, &first, DONE]).remarks.is_empty(), "the same twice is nothing odd");
+}
+
+#[test]
+fn a_model_that_changes_midway_keeps_its_first_name() {
+    let report = chat(&[HELLO, &HELLO.replace("gpt-4o", "gpt-4o-mini"), DONE]);
+    assert_eq!(report.model.as_deref(), Some("gpt-4o"));
+    assert!(report.remarks.contains(&Remark::ModelChanged));
+}
+
+#[test]
+fn lies_of_every_api_are_remarked() {
+    let bodies = [
+        (Api::OpenAiResponses, r#"{"object":"response","usage":{"input_tokens":-1,"output_tokens":7}}"#),
+        (Api::Anthropic, r#"{"type":"message","usage":{"input_tokens":-1,"output_tokens":7}}"#),
+        (
+            Api::Gemini,
+            r#"{"usageMetadata":{"promptTokenCount":-1,"candidatesTokenCount":7},"candidates":[{"finishReason":"STOP"}]}"#,
+        ),
+        (Api::BedrockConverse, r#"{"usage":{"inputTokens":-1,"outputTokens":7}}"#),
+        (Api::Cohere, r#"{"usage":{"billed_units":{"input_tokens":-1,"output_tokens":7}}}"#),
+        (Api::Ollama, r#"{"done":true,"prompt_eval_count":-1,"eval_count":7}"#),
+    ];
+    for (api, body) in bodies {
+        let report = observed(api, body.as_bytes());
+        assert_eq!(count(&report, TokenClass::Output), Some(7), "{api:?}");
+        assert_eq!(count(&report, TokenClass::Input), Some(2), "{api:?}: the host's own count stands");
+        assert!(report.remarks.iter().eq(&[Remark::UnreadableNumber]), "{api:?}: {:?}", report.remarks);
+        let mut whole = ApiObserver::new(api).prompt_between(1, 2, 3).max_output(1_000);
+        whole.body(body.as_bytes());
+        assert_eq!(whole.report(), report, "{api:?}: a whole body is read like a stream of one event");
+    }
+}
+
+/// Runs `test` on random bytes, and on `seeds` with some of them changed, cut out, doubled or put elsewhere.
+fn randomly(name: &str, seeds: &[Vec<u8>], test: impl Fn(&[u8])) {
+    let cases = common::number("PREPAID_CASES", 400);
+    let seed = common::number("PREPAID_SEED", RandomState::new().build_hasher().finish());
+    println!("{name}: PREPAID_SEED={seed} PREPAID_CASES={cases}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { cases: u32::try_from(cases).unwrap(), failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let outcome = runner.run(&input(seeds.to_vec()), |bytes| {
+        test(&bytes);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{name}: PREPAID_SEED={seed}: {failure}"));
+}
+
+fn input(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    // Bytes that mean something to some framing are drawn more often.
+    let telling = prop::sample::select(b"\r\n:{}[]\",\\ \0\xef\xbb\xbf-0129.edat".to_vec());
+    let byte = prop_oneof![3 => telling, 1 => any::<u8>()];
+    let random = prop::collection::vec(byte.clone(), 0..300);
+    let change =
+        (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..5_u8, prop::collection::vec(byte, 0..6));
+    let mutated =
+        (prop::sample::select(seeds), prop::collection::vec(change, 1..8)).prop_map(|(mut bytes, changes)| {
+            for (from, to, kind, new) in changes {
+                let (from, to) = (from.index(bytes.len() + 1), to.index(bytes.len() + 1));
+                let (from, to) = (from.min(to), from.max(to));
+                match kind {
+                    0 => drop(bytes.splice(from..(from + new.len()).min(bytes.len()), new)),
+                    1 => drop(bytes.splice(from..from, new)),
+                    2 => drop(bytes.drain(from..to)),
+                    3 => {
+                        let copy = bytes[from..to.min(from + 400)].to_vec();
+                        drop(bytes.splice(from..from, copy));
+                    }
+                    _ => bytes.truncate(to),
+                }
+            }
+            bytes
+        });
+    prop_oneof![1 => random, 2 => mutated]
+}
+
+/// The fuzzer's seeds of a target.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new("fuzz/corpus").join(target);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn framings_find_the_same_events_however_random_bytes_are_split() {
+    let targets = ["wire_sse", "wire_json_lines", "wire_json_values", "wire_event_stream"];
+    for (wire, target) in Wire::ALL.into_iter().zip(targets) {
+        let seeds = corpus(target);
+        seeds.iter().for_each(|seed| fuzz::framing(wire, seed));
+        randomly(target, &seeds, |bytes| fuzz::framing(wire, bytes));
+    }
+}
+
+#[test]
+fn observers_report_the_same_however_random_bytes_are_split() {
+    for api in Api::ALL {
+        let target = format!("observe_{}", api.name().trim_end_matches("_v2"));
+        let seeds = corpus(&target);
+        seeds.iter().for_each(|seed| fuzz::observer(api, seed));
+        randomly(&target, &seeds, |bytes| fuzz::observer(api, bytes));
+    }
+}
+
+/// How a stream goes through the meter.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Read,
+    Error,
+    Dropped,
+}
+
+/// Meters `body`; the bytes that came out of the meter.
+async fn metered(account: &AccountHandle, request: &str, api: Api, body: &[u8], ending: Ending) -> Vec<u8> {
+    let tariff = Tariff::per_million("m").input("1").output("2").build().unwrap();
+    let hold = account.reserve(request, Amount::new(1_000_000).unwrap()).tariff(Arc::new(tariff));
+    let hold = hold.await.unwrap().created().unwrap();
+    let observer = ApiObserver::new(api).prompt_tokens(3).max_output(1_000);
+    let mut items: Vec<io::Result<Bytes>> =
+        body.chunks(body.len() / 7 + 1).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+    if matches!(ending, Ending::Error) {
+        items.insert(items.len() / 2, Err(io::Error::other("reset")));
+    }
+    let (mut metered, billed) = hold.meter(stream::iter(items), observer);
+    let mut passed = Vec::new();
+    let mut items = 0;
+    while let Some(item) = metered.next().await {
+        passed.extend(item.ok().into_iter().flatten());
+        items += 1;
+        if matches!(ending, Ending::Dropped) && items == 3 {
+            break;
+        }
+    }
+    drop(metered);
+    let bill = billed.await.unwrap();
+    let closed = bill.receipt.hold.unwrap();
+    assert!(closed.state != HoldState::Open, "{api:?} {request}: {closed:?}");
+    passed
+}
+
+#[tokio::test]
+async fn hostile_bodies_pass_through_unchanged_and_each_closes_one_hold() {
+    let ledger = Ledger::open("memory:").await.unwrap();
+    let account = ledger.account("a").unwrap();
+    account.open().await.unwrap();
+    account.deposit("d", Amount::new(1_000_000_000_000_000).unwrap()).await.unwrap();
+    let mut bodies: Vec<(Api, Vec<u8>)> = SHAPES.iter().map(|(api, file)| (*api, recording(file))).collect();
+    for api in Api::ALL {
+        let target = format!("observe_{}", api.name().trim_end_matches("_v2"));
+        bodies.extend(corpus(&target).into_iter().map(|body| (api, body)));
+        bodies.extend(
+            ["wire_sse", "wire_json_values", "wire_event_stream"]
+                .iter()
+                .flat_map(|wire| corpus(wire))
+                .map(|body| (api, body)),
+        );
+        bodies.extend(
+            [
+                Vec::new(),
+                vec![0xFF; 999],
+                b"\x1f\x8b gzip".to_vec(),
+                b"data: ".repeat(9_000),
+                b"<html>502</html>".to_vec(),
+            ]
+            .map(|body| (api, body)),
+        );
+    }
+    let mut number = 0;
+    for (api, body) in &bodies {
+        for ending in [Ending::Read, Ending::Error, Ending::Dropped] {
+            let passed = metered(&account, &format!("r{number}"), *api, body, ending).await;
+            match ending {
+                Ending::Read | Ending::Error => assert_eq!(&passed, body, "{api:?} {ending:?}"),
+                Ending::Dropped => assert!(body.starts_with(&passed), "{api:?} {ending:?}"),
+            }
+            number += 1;
+        }
+    }
+    let audit = ledger.audit().await.unwrap();
+    assert!(audit.findings.is_empty(), "{:?}", audit.findings);
+    assert_eq!((audit.holds, audit.open_holds), (number, 0), "one closed hold for each body");
+}
