@@ -221,20 +221,25 @@ async fn runs_dry(stage: &Stage) -> Result<Line> {
     let evan = stage.account("evan", "0.0025").await?;
     let first = stage.asset.parse("0.0005")?;
     let hold = offer.reserve(&evan, "long-1", first)?.await?.created()?;
+    let pace = Duration::from_millis(10);
     let mut slicing = Slicing::up_to(offer.worst()?);
     slicing.tokens_per_second = 100;
     slicing.stop = Duration::from_millis(100);
     (slicing.burst, slicing.least) = (8, 32);
     let line = Line::begun(&offer, &hold, "");
     let options = MeterOptions::default().sliced(slicing);
-    let (mut metered, billed) = hold.meter_with(offer.recording.arrive(usize::MAX, PACE), offer.observer(), options);
+    let (mut metered, billed) = hold.meter_with(offer.recording.arrive(usize::MAX, pace), offer.observer(), options);
     let mut events = 0;
     while !metered.exhausted() && metered.next().await.is_some() {
         events += 1;
     }
     drop(metered);
     let line = line.ended(&format!("money ran out after {events} events: cut"));
-    Ok(line.billed(&billed.await?, Truth::Within5Percent(offer.truth_after(events)?)))
+    let bill = billed.await?;
+    if bill.receipt.balance.available.is_negative() {
+        return Err("a stream that was cut in time left a debt".into());
+    }
+    Ok(line.billed(&bill, Truth::Within5Percent(offer.truth_after(events)?)))
 }
 
 /// Reads so many events.

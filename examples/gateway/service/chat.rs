@@ -138,7 +138,7 @@ struct Request {
     output: u64,
     /// How many answers.
     choices: u64,
-    /// The smaller cap, where the asked one cannot be paid.
+    /// The smaller cap, where the asked one is not served or cannot be paid.
     clamped: Option<u64>,
 }
 
@@ -149,7 +149,8 @@ impl Request {
         let mut body: Value = serde_json::from_slice(&original).map_err(|error| bad(&error))?;
         let model = estimate.model.ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
         let tariff = service.prices.tariff(&model).map_err(|_| Refused::NotSold(model.to_string()))?;
-        let output = estimate.output_cap.unwrap_or(service.output_max).min(service.output_max);
+        let asked = estimate.output_cap.unwrap_or(service.output_max);
+        let output = asked.min(service.output_max);
         if !body.is_object() {
             return Err(Refused::BadRequest("the request is no JSON object".to_owned()));
         }
@@ -166,7 +167,7 @@ impl Request {
             input: estimate.input,
             output,
             choices: estimate.choices.max(1),
-            clamped: None,
+            clamped: (output < asked).then_some(output),
         };
         request.cap(output);
         Ok(request)
