@@ -54,7 +54,7 @@ impl Scene {
             keys: HashMap::from([("sk-alice".to_owned(), alice.clone())]),
             prices,
             provider: "openai".to_owned(),
-            accounting: accounting::accounting("openai_chat"),
+            accounting: accounting::accounting("openai_chat", None),
             upstream,
             output_max: 4096,
             cut: Cut::Estimate,

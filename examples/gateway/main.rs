@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = Service {
         keys: accounts(&ledger, &options.keys).await?,
         prices: PriceBook::from_litellm(&fs::read_to_string(&options.prices)?)?,
-        accounting: accounting::accounting("openai_chat"),
+        accounting: accounting::accounting("openai_chat", None),
         upstream: upstream(&options)?,
         output_max: options.output_max,
         cut: Cut::of_provider(&options.provider),

@@ -38,8 +38,8 @@ struct Options {
     /// A folder of recordings with its index.json.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/streams"))]
     streams: PathBuf,
-    /// A price list in LiteLLM's format.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/prices/litellm_model_prices.json"))]
+    /// A folder with the price lists of LiteLLM and genai-prices.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/prices"))]
     prices: PathBuf,
 }
 

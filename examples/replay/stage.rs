@@ -11,11 +11,14 @@ use prepaid::ledger::ReserveCall;
 use prepaid::model::{EntryKind, Label, Measured};
 use prepaid::pricing::{PriceBook, Tariff};
 use prepaid::tokens::{Observer, TokenAccounting, TokenClass, Usage};
-use prepaid::{AccountHandle, Amount, Asset, Ledger};
+use prepaid::{AccountHandle, Amount, Asset, Ledger, Timestamp};
 
 use crate::recordings::{self, Recording};
 
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// When prices are looked up: in the week the lists are of.
+const LISTED: Timestamp = Timestamp::from_micros(1_788_220_800_000_000);
 
 /// Events of a recording arrive this far apart.
 pub(crate) const PACE: Duration = Duration::from_millis(2);
@@ -40,14 +43,15 @@ pub(crate) struct Offer {
 }
 
 impl Stage {
+    /// Takes prices from two lists in `prices`: LiteLLM's goes before that of genai-prices.
     pub(crate) fn new(ledger: Ledger, streams: &Path, prices: &Path) -> Result<Self> {
-        let prices = fs::read_to_string(prices).map_err(|error| format!("{}: {error}", prices.display()))?;
-        Ok(Self {
-            asset: ledger.asset(),
-            ledger,
-            recordings: recordings::load(streams)?,
-            prices: PriceBook::from_litellm(&prices)?,
-        })
+        let read = |name: &str| {
+            let path = prices.join(name);
+            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let mut book = PriceBook::from_genai_prices(&read("genai_prices_v2.json")?, LISTED)?;
+        book.merge(PriceBook::from_litellm(&read("litellm_model_prices.json")?)?);
+        Ok(Self { asset: ledger.asset(), ledger, recordings: recordings::load(streams)?, prices: book })
     }
 
     /// An account that has paid `amount` in.
@@ -74,7 +78,7 @@ impl Stage {
         let Some(tariff) = prices.flatten().next() else {
             return Ok(None);
         };
-        let accounting = crate::accounting::accounting(&recording.api);
+        let accounting = crate::accounting::accounting(&recording.api, Some(&recording.requested));
         // Where the request was not recorded, a gateway's estimate is not either: twice the truth stands for it.
         let (input, output) = match accounting.estimate(&recording.request) {
             Ok(estimate) => (estimate.input, estimate.output_cap.map(|cap| cap * estimate.choices)),
