@@ -13,7 +13,8 @@ use crate::store::{Record, Store};
 /// What an audit found.
 ///
 /// It recomputes, in one snapshot of each bucket: that postings sum to zero; totals and balances after every entry;
-/// dense numbers; the hash chains; every hold from the entries that name it; refunds; what keys lead to. What the
+/// dense numbers; the hash chains; every hold from the entries that name it; refunds; lots, what holds have of
+/// them and what expired; budgets, what their windows counted and that they admitted what was reserved; what keys lead to. What the
 /// journal does not record it cannot judge: usage reported on holds that are open, their deadlines, and tombstones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -124,7 +125,20 @@ impl Auditor {
             Record::Entry(entry) => self.entry(&entry),
             Record::Account(account) => self.account(&account),
             Record::Hold(hold) => self.hold(&hold),
-            Record::Lot(_) | Record::Budget(_) | Record::Window(_) => {}
+            Record::Lot(lot) => {
+                let place = format!("lot {} of account {}", lot.number, lot.account_number);
+                self.accounts.entry(lot.account_number).or_default().credit.compare_lot(&lot, &place, &mut self.audit);
+            }
+            Record::Budget(budget) => {
+                let place = format!("budget {} of account {}", budget.number, budget.account_number);
+                let account = self.accounts.entry(budget.account_number).or_default();
+                account.credit.compare_budget(&budget, &place, &mut self.audit);
+            }
+            Record::Window(window) => {
+                let place = format!("{:?}", window.key);
+                let account = self.accounts.entry(window.key.account).or_default();
+                account.credit.compare_window(&window, &place, &mut self.audit);
+            }
             Record::Key(key, target) => {
                 self.keys.insert(key, target);
             }
@@ -209,6 +223,9 @@ impl RefoldedHold {
     /// Compares a hold's row with what its entries say.
     fn compare(&self, hold: &Hold, place: &str, audit: &mut Audit) {
         let said = (self.state, self.held, self.cost, self.captured, self.written_off, self.refunded);
+        if (&self.takes, &self.windows) != (&hold.takes, &hold.windows) {
+            audit.find("lots_match_journal", place, format!("journal says {self:?}, row is {hold:?}"));
+        }
         let cost = if hold.state == HoldState::Open { self.cost } else { hold.cost() };
         let row = (Some(hold.state), hold.held, cost, hold.captured, hold.written_off, hold.refunded);
         if said != row {

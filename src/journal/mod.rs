@@ -1,6 +1,7 @@
 //! Reading what was written: the feed and the audit.
 
 mod audit;
+mod credit;
 mod feed;
 mod refold;
 

@@ -1,12 +1,14 @@
 //! An account and its holds, folded again from the journal.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Audit;
+use super::credit::Credit;
 use crate::kernel::invariant;
 use crate::model::{
-    Account, Amount, Body, Books, ChainHash, CloseBody, Entry, EntryKind, HoldId, HoldState, LedgerId, Limits, Policy,
-    Quantity, Status, Timestamp,
+    Account, Amount, Body, Books, ChainHash, Charged, CloseBody, Entry, EntryKind, HoldId, HoldState, LedgerId, Limits,
+    Pinned, Policy, Quantity, Renewed, SignedAmount, Status, Take, Terms, Timestamp,
 };
 
 /// An account as its entries so far make it.
@@ -22,13 +24,14 @@ pub(super) struct Refolded {
     limits: Limits,
     policy: Policy,
     holds: HashMap<HoldId, RefoldedHold>,
+    pub(super) credit: Credit,
     open: u32,
     lapsed: u32,
     compared: bool,
 }
 
 /// A hold as its entries so far make it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RefoldedHold {
     pub(super) state: Option<HoldState>,
     pub(super) held: Amount,
@@ -36,6 +39,9 @@ pub(super) struct RefoldedHold {
     pub(super) captured: Amount,
     pub(super) written_off: Amount,
     pub(super) refunded: Amount,
+    pub(super) terms: Option<Arc<Terms>>,
+    pub(super) windows: Vec<Charged>,
+    pub(super) takes: Vec<Take>,
 }
 
 impl Refolded {
@@ -83,10 +89,14 @@ impl Refolded {
             }
             (EntryKind::LimitChange, Body::Limits(limits, policy)) => (self.limits, self.policy) = (*limits, *policy),
             (EntryKind::StatusChange, Body::Status(status, _)) => self.status = *status,
-            (EntryKind::Reserve | EntryKind::Extend, Body::Reserve { .. } | Body::Extend { .. }) => {
-                self.raise(entry, place, audit)
+            (EntryKind::Reserve, Body::Reserve { pinned, takes }) => {
+                self.raise(entry, Some(pinned), takes, place, audit)
             }
-            (EntryKind::Refund, Body::Refund { .. }) => self.refund(entry, place, audit),
+            (EntryKind::Extend, Body::Extend { takes }) => self.raise(entry, None, takes, place, audit),
+            (EntryKind::Refund, Body::Refund { takes, renewed }) => self.refund(entry, takes, renewed, place, audit),
+            (EntryKind::Grant, Body::Grant { lot, terms }) => self.credit.grant(entry, *lot, terms, place, audit),
+            (EntryKind::LotExpiry, Body::LotExpiry(lot)) => self.credit.expire(entry, *lot, place, audit),
+            (EntryKind::BudgetChange, Body::Budget(budget)) => self.credit.budget(budget, place, audit),
             (
                 EntryKind::Settle
                 | EntryKind::Release
@@ -99,18 +109,14 @@ impl Refolded {
             ) => self.close(entry, close, place, audit),
             (
                 EntryKind::Deposit | EntryKind::Withdrawal | EntryKind::Adjustment | EntryKind::WriteOff,
-                Body::Money { .. },
-            ) => {}
+                Body::Money { lots, .. },
+            ) => self.credit.take(lots, place, audit),
             (kind, _) => audit.find("readable", place, format!("body does not belong to {}", kind.name())),
         }
     }
 
     /// A reserve or an extension: as much as was moved is held more, and the account could afford it.
-    fn raise(&mut self, entry: &Entry, place: &str, audit: &mut Audit) {
-        let spendable = entry.available_after.checked_add(self.limits.credit.signed()).unwrap_or_default();
-        if spendable.is_negative() && !entry.changes.held.is_zero() {
-            audit.find("available_not_negative", place, format!("spendable is {spendable} after it"));
-        }
+    fn raise(&mut self, entry: &Entry, pinned: Option<&Pinned>, takes: &[Take], place: &str, audit: &mut Audit) {
         let Some(id) = &entry.hold else {
             return audit.find("resolved_once", place, "names no hold");
         };
@@ -120,16 +126,30 @@ impl Refolded {
             audit.find("resolved_once", place, format!("{} of a hold that is {:?}", entry.kind.name(), hold.state));
         }
         self.open = self.open.saturating_add(u32::from(opens));
+        let before = hold.clone();
         hold.state = Some(HoldState::Open);
         hold.held = hold.held.checked_add(entry.changes.held.positive_part()).unwrap_or(Amount::MAX);
+        hold.takes = takes.to_vec();
+        if let Some(pinned) = pinned {
+            hold.terms.clone_from(&pinned.terms);
+            hold.windows.clone_from(&pinned.windows);
+        }
+        self.credit.hold(entry, &before, hold, &[], audit);
+        let spendable = self.credit.spendable(entry.available_after, &self.limits, hold, entry.at);
+        if spendable < 0 && !entry.changes.held.is_zero() {
+            audit.find("available_not_negative", place, format!("spendable is {spendable} after it"));
+        }
     }
 
-    fn refund(&mut self, entry: &Entry, place: &str, audit: &mut Audit) {
+    fn refund(&mut self, entry: &Entry, takes: &[Take], renewed: &[Renewed], place: &str, audit: &mut Audit) {
         let hold = entry.hold.as_ref().and_then(|id| self.holds.get_mut(id));
         let Some(hold) = hold else {
             return audit.find("refund_bound", place, "refund of a hold the journal does not know");
         };
+        let before = hold.clone();
         hold.refunded = hold.refunded.checked_add(entry.changes.available.positive_part()).unwrap_or(Amount::MAX);
+        hold.takes = takes.to_vec();
+        self.credit.hold(entry, &before, hold, renewed, audit);
         if hold.refunded > hold.captured {
             audit.find("refund_bound", place, format!("refunded {} of {}", hold.refunded, hold.captured));
         }
@@ -148,8 +168,9 @@ impl Refolded {
         if close.captured.checked_add(close.written_off) != Ok(close.cost.cost) {
             audit.find("resolved_once", place, "cost is not what was collected and written off");
         }
-        if entry.changes != postings(hold, close) {
-            audit.find("resolved_once", place, format!("postings should be {:?}", postings(hold, close)));
+        let expected = postings(hold, close, &entry.changes);
+        if entry.changes != expected {
+            audit.find("resolved_once", place, format!("postings should be {expected:?}"));
         }
         match hold.state {
             Some(HoldState::Open) => self.open = self.open.saturating_sub(1),
@@ -157,6 +178,11 @@ impl Refolded {
             _ => {}
         }
         self.lapsed = self.lapsed.saturating_add(u32::from(close.state == HoldState::Lapsed));
+        let before = hold.clone();
+        if let Some(pinned) = &close.pinned {
+            hold.terms.clone_from(&pinned.terms);
+            hold.windows.clone_from(&pinned.windows);
+        }
         *hold = RefoldedHold {
             state: Some(close.state),
             held: Amount::ZERO,
@@ -164,12 +190,17 @@ impl Refolded {
             captured: close.captured,
             written_off: close.written_off,
             refunded: hold.refunded,
+            terms: hold.terms.take(),
+            windows: std::mem::take(&mut hold.windows),
+            takes: close.takes.clone(),
         };
+        self.credit.hold(entry, &before, hold, &[], audit);
     }
 
     /// Compares the account's row with what its entries say.
     pub(super) fn compare(&mut self, account: &Account, audit: &mut Audit) {
         self.compared = true;
+        self.credit.compare(account, audit);
         let said = (self.seq, self.last_position, self.at, self.head, self.books);
         let row = (account.seq, account.last_position, account.last_entry_at, Some(account.head), account.books);
         if said != row {
@@ -212,6 +243,7 @@ impl Refolded {
         if !self.compared {
             audit.find("posted_matches_journal", &self.name, "entries without an account");
         }
+        self.credit.finish(&self.name, audit);
         for id in self.holds.keys() {
             audit.find("held_matches_holds", format!("{} of {}", id, self.name), "entries without a hold");
         }
@@ -233,17 +265,26 @@ fn is_legal(kind: EntryKind, from: Option<HoldState>, to: HoldState) -> bool {
     }
 }
 
-/// Available h + pc - c, held -h, revenue b - pc - pw, write-off pw - (b - c).
-fn postings(before: &RefoldedHold, close: &CloseBody) -> Books {
-    let signed = |amount: i64| crate::model::SignedAmount::new(amount).unwrap_or_default();
+/// Available h + pc + px - c - x, held -h, revenue b - pc - pw, write-off pw - (b - c), breakage and promotion x - px by
+/// class. How much of it is promotional is looked at with the lots.
+fn postings(before: &RefoldedHold, close: &CloseBody, changes: &Books) -> Books {
+    let signed = |amount: i64| SignedAmount::new(amount).unwrap_or_default();
+    let forfeited =
+        |takes: &[Take]| takes.iter().fold(0, |sum: i64, take| sum.saturating_add(take.forfeited.minor_units()));
     let units = Amount::minor_units;
     let (h, pc, pw) = (units(before.held), units(before.captured), units(before.written_off));
     let (b, c) = (units(close.cost.cost), units(close.captured));
     Books {
-        available: signed(h.saturating_add(pc).saturating_sub(c)),
+        available: signed(
+            h.saturating_add(pc)
+                .saturating_add(forfeited(&before.takes))
+                .saturating_sub(c)
+                .saturating_sub(forfeited(&close.takes)),
+        ),
         held: signed(h.saturating_neg()),
         revenue: signed(b.saturating_sub(pc).saturating_sub(pw)),
         write_off: signed(pw.saturating_sub(b.saturating_sub(c))),
-        ..Books::default()
+        funding: SignedAmount::ZERO,
+        ..*changes
     }
 }

@@ -1,12 +1,12 @@
 //! Everything a store keeps, to compare and to check.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernel::{Counters, KeyTarget};
 use crate::model::{
-    Account, Amount, Budget, BudgetWindow, ChainHash, Entry, EntryKind, Hold, HoldState, KeyHash, LedgerId, Lot,
-    Quantity,
+    Account, Amount, Budget, BudgetWindow, ChainHash, Charged, Entry, EntryKind, Hold, HoldState, KeyHash, LedgerId,
+    Lot, LotClass, LotKey, Quantity, Tally, WindowKey,
 };
 use crate::store::{Record, Store, StoreError};
 
@@ -86,6 +86,8 @@ impl Rows {
         let journals = self.check_journal(earlier.entries.len(), ledger)?;
         self.check_accounts(&journals)?;
         self.check_holds()?;
+        self.check_lots()?;
+        self.check_windows()?;
         self.check_changes(earlier)?;
         self.check_keys()
     }
@@ -193,6 +195,62 @@ impl Rows {
         if last == self.counters.hold { Ok(()) } else { Err(format!("dense_hold_numbers: last {last}")) }
     }
 
+    /// Free money of lots, and what holds have of them, add up to what accounts say.
+    fn check_lots(&self) -> Result<(), String> {
+        let promotional: HashSet<LotKey> =
+            self.lots.iter().filter(|lot| lot.terms.class == LotClass::Promotional).map(|lot| lot.key()).collect();
+        for account in &self.accounts {
+            let lots: Vec<_> = self.lots.iter().filter(|lot| lot.account_number == account.number).collect();
+            let free = |promo: bool| {
+                let counted = lots.iter().filter(|lot| !promo || promotional.contains(&lot.key()));
+                counted.map(|lot| wide(lot.free)).sum::<i128>()
+            };
+            let key = |lot| LotKey { account: account.number, lot };
+            let own = || self.holds.iter().filter(|hold| hold.account_number == account.number);
+            let takes = || own().flat_map(|hold| &hold.takes).filter(|take| promotional.contains(&key(take.lot)));
+            let books = account.books.columns().map(|total| i128::from(total.minor_units()));
+            let [.., available_promo, held_promo, revenue_promo] = books;
+            let budgets: Vec<_> = self.budgets.iter().filter(|own| own.account_number == account.number).collect();
+            let rules = [
+                ((1..).zip(&lots).all(|(number, lot)| lot.number == number), "dense_lot_numbers"),
+                (to_u64(lots.len()) == u64::from(account.last_lot), "last_lot"),
+                (lots.iter().all(|lot| lot.free <= lot.amount), "no_more_free_than_granted"),
+                (free(false) == wide(account.lots_free), "lots_free"),
+                (free(true) == available_promo, "available_promo"),
+                (takes().map(|take| wide(take.held)).sum::<i128>() == held_promo, "held_promo"),
+                (takes().map(|take| wide(take.used)).sum::<i128>() == revenue_promo, "revenue_promo"),
+                (to_u64(budgets.len()) == u64::from(account.last_budget), "last_budget"),
+                (budgets.iter().filter(|own| own.active).count() == account.budgets as usize, "budgets_in_force"),
+            ];
+            if let Some((_, rule)) = rules.iter().find(|(obeyed, _)| !obeyed) {
+                return Err(format!("{rule} at {}: {account:?}, lots {lots:?}", account.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every window has counted what the holds charged to it count for, and nothing else.
+    fn check_windows(&self) -> Result<(), String> {
+        let mut counted = BTreeMap::<WindowKey, Tally>::new();
+        for hold in &self.holds {
+            for Charged { budget, metric, start } in &hold.windows {
+                let key = WindowKey { account: hold.account_number, budget: *budget, start: *start };
+                let (sum, more) = (counted.entry(key).or_default(), hold.tally(*metric));
+                *sum = Tally { used: sum.used + more.used, held: sum.held + more.held };
+            }
+        }
+        for window in &self.windows {
+            let expected = counted.remove(&window.key).unwrap_or_default();
+            if (window.used, window.held) != (expected.used, expected.held) {
+                return Err(format!("window_is_sum_of_holds: {window:?}, holds say {expected:?}"));
+            }
+        }
+        match counted.iter().find(|(_, tally)| **tally != Tally::default()) {
+            Some((key, tally)) => Err(format!("window_is_sum_of_holds: no row for {key:?}, holds say {tally:?}")),
+            None => Ok(()),
+        }
+    }
+
     /// Every change of a hold's state or money has an entry that names it; only tombstones, reports and renewals do not.
     fn check_changes(&self, earlier: &Self) -> Result<(), String> {
         let new_entries = self.entries.get(earlier.entries.len()..).unwrap_or_default();
@@ -251,6 +309,10 @@ struct Journal {
     position: u64,
     at: i64,
     head: ChainHash,
+}
+
+fn wide(amount: Amount) -> i128 {
+    i128::from(amount.minor_units())
 }
 
 fn to_u64(count: usize) -> u64 {

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use prepaid::journal::Audit;
 use prepaid::kernel::{Action, Batch, Command, Reply};
 use prepaid::model::{
-    Account, CallToken, Entry, Hold, KeyHash, LedgerId, Limits, OperationKey, Policy, SignedAmount, Status, Terms,
+    Account, CallToken, Entry, Hold, KeyHash, LedgerId, Limits, LotTerms, OperationKey, Policy, SignedAmount, Status,
+    Terms,
 };
 use prepaid::store::{MemoryStore, Store};
 use prepaid::testing::{ManualClock, Rows};
-use prepaid::{AccountId, Amount, Asset, HoldId, Measured};
+use prepaid::{AccountId, Amount, Asset, HoldId, Ledger, Measured};
 use tokio::runtime::Runtime;
 
 use super::draw::LEASE;
@@ -18,7 +20,7 @@ use super::draw::LEASE;
 /// An account with a lease of 60 s, a grace of 10 s and a late window of 100 s.
 pub struct One {
     pub clock: Arc<ManualClock>,
-    pub store: MemoryStore,
+    pub store: Arc<MemoryStore>,
     pub account: AccountId,
     calls: AtomicU8,
     runtime: Runtime,
@@ -28,7 +30,7 @@ impl One {
     /// An open account with so much money.
     pub fn with(deposit: i64, limits: Limits, policy: Policy) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let store = MemoryStore::new(LedgerId([7; 16]), clock.clone());
+        let store = Arc::new(MemoryStore::new(LedgerId([7; 16]), clock.clone()));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let one = Self { clock, store, account: "alice".parse().unwrap(), calls: AtomicU8::new(1), runtime };
         let policy = Policy { lease: LEASE, ..policy };
@@ -60,7 +62,20 @@ impl One {
     }
 
     pub fn rows(&self) -> Rows {
-        self.runtime.block_on(Rows::of_bucket(&self.store, 0)).unwrap()
+        self.runtime.block_on(Rows::of_bucket(&*self.store, 0)).unwrap()
+    }
+
+    /// What an audit of everything finds.
+    pub fn audit(&self) -> Audit {
+        let store: Arc<dyn Store> = self.store.clone();
+        self.runtime.block_on(async {
+            let ledger = Ledger::builder().sweep_every(None).open_store(store).unwrap();
+            ledger.audit().await.unwrap()
+        })
+    }
+
+    pub fn grant(&self, key: &str, units: i64, terms: LotTerms) -> Action {
+        Action::Grant { key: operation(key), amount: amount(units), terms: Arc::new(terms), metadata: None }
     }
 
     pub fn view(&self) -> Account {
