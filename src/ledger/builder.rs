@@ -149,7 +149,8 @@ impl LedgerBuilder {
         self
     }
 
-    /// Opens the ledger at `url`: `sqlite:PATH` (created if it is not there) or `memory:`.
+    /// Opens the ledger at `url`: `sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE` (created if it is not
+    /// there) or `memory:`.
     ///
     /// # Errors
     /// `InvalidInput` for any other url or outside of a tokio runtime; `AlreadyOwned` when another process has the
@@ -180,11 +181,16 @@ impl LedgerBuilder {
             "sqlite" => Err(not_built("sqlite")),
             #[cfg(not(feature = "postgres"))]
             "postgres" | "postgresql" => Err(not_built("postgres")),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                let store = crate::store::postgres::PostgresStore::open(url).await?;
+                self.open_store(Arc::new(store))
+            }
             _ => {
                 let _ = rest;
                 Err(Error::new(
                     ErrorKind::InvalidInput,
-                    format!("unknown kind of store, expected sqlite:PATH or memory: scheme={scheme:.32}"),
+                    format!("unknown kind of store, expected sqlite:PATH, postgres://… or memory: scheme={scheme:.32}"),
                 ))
             }
         }

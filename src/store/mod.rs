@@ -15,6 +15,8 @@ use crate::model::{
 pub mod conformance;
 mod error;
 mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -7,6 +7,8 @@ pub mod history;
 pub mod one;
 pub mod places;
 pub mod player;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod requests;
 pub mod wire;
 

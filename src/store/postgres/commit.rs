@@ -1,0 +1,350 @@
+//! Writing: one transaction per batch, decided on nothing that was read before the bucket's row was locked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::Row;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use tokio::time::timeout;
+
+use super::fault::{corrupt, of_commit, of_statement};
+use super::pool::{Session, no_answer};
+use super::rows::{self, Columns};
+use super::write::{self, of_bucket, one, pieces};
+use super::{PostgresStore, sql};
+use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, ReadSet, Reply, Snapshot};
+use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Rows of a bucket this process wrote or read, and the version of the bucket they are of. Another process's batch
+/// changes the version, and it is read under the lock: then these are forgotten.
+#[derive(Default)]
+pub(super) struct Known {
+    version: i64,
+    accounts: HashMap<AccountId, Account>,
+    open_holds: HashMap<KeyHash, Arc<Hold>>,
+}
+
+/// Rows remembered of each kind and bucket, at most: about 100 MB of accounts and holds together.
+const KNOWN_MAX: usize = 100_000;
+
+/// What a decided batch has to do yet.
+struct Decided {
+    changes: ChangeSet,
+    replies: Vec<Reply>,
+    known: Known,
+}
+
+/// Decides and writes a batch. Dropped or failed, it has closed its connection, and the database takes back what was not
+/// committed.
+pub(super) async fn commit(store: &PostgresStore, bucket: u16, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
+    let place = store.place_of(bucket)?;
+    let known = place.known().take();
+    let (mut session, opened) = store.writers.begin(&place.opening).await?;
+    let before_commit = decide_and_write(store, place.number, batch, known, &mut session, &opened);
+    let decided = timeout(store.options.statement_timeout, before_commit).await.map_err(|_| no_answer())??;
+    let Decided { changes, replies, mut known } = decided;
+    if is_nothing(&changes, &opened)? {
+        // Whether this arrives or not, nothing was written.
+        let _ = timeout(store.options.statement_timeout, session.end(sql::ROLLBACK)).await;
+    } else {
+        let unknown = || StoreError::new(StoreErrorKind::OutcomeUnknown, "commit was not answered in time");
+        timeout(store.options.statement_timeout, session.end(sql::COMMIT))
+            .await
+            .map_err(|_| unknown())?
+            .map_err(of_commit)?;
+        known.learn(changes);
+    }
+    *place.known() = Some(known);
+    Ok(replies)
+}
+
+async fn decide_and_write(
+    store: &PostgresStore,
+    bucket: i16,
+    batch: &Batch,
+    known: Option<Known>,
+    session: &mut Session<'_>,
+    opened: &[PgRow],
+) -> Result<Decided, StoreError> {
+    let connection = &mut session.connection;
+    let (counters, version) = locked(opened)?;
+    let now = match &store.options.clock {
+        Some(clock) => clock.now(),
+        None => time(opened)?,
+    };
+    let known = known.filter(|known| known.version == version);
+    let known = known.unwrap_or_else(|| Known { version, ..Known::default() });
+    let mut snapshot = Snapshot { ledger: store.ledger, counters, ..Snapshot::default() };
+    let mut loader = Loader { store, bucket, connection, known: &known, now };
+    loader.load(&batch.reads(), &mut snapshot).await?;
+    loader.check_placements(batch, &snapshot).await?;
+    let decision = loop {
+        match batch.decide(&snapshot, now) {
+            Ok(decision) => break decision,
+            Err(missing) => loader.load(&missing, &mut snapshot).await?,
+        }
+    };
+    let changes = decision.changes;
+    if !changes.is_empty() || changes.counters != counters {
+        let terms = changed_terms(&changes, &snapshot);
+        if !terms.is_empty() {
+            write::write_terms(connection, bucket, &terms, store.options.prepared).await?;
+        }
+        let joined = store.one_statement.then_some(&store.joined);
+        write::write(connection, bucket, &pieces(&changes), joined, store.options.prepared).await?;
+    }
+    Ok(Decided { changes, replies: decision.replies, known })
+}
+
+/// Accounts whose terms are not what they were.
+fn changed_terms<'a>(changes: &'a ChangeSet, before: &Snapshot) -> Vec<&'a Account> {
+    let counts = |account: &Account| (account.last_lot, account.last_budget, account.budgets);
+    let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account));
+    let changed = |account: &&Account| before.accounts.get(&account.id).map(terms) != Some(terms(account));
+    changes.accounts.iter().filter(changed).collect()
+}
+
+fn is_nothing(changes: &ChangeSet, opened: &[PgRow]) -> Result<bool, StoreError> {
+    Ok(changes.is_empty() && changes.counters == locked(opened)?.0)
+}
+
+/// The bucket's counters and version, from the rows of the opening message.
+fn locked(opened: &[PgRow]) -> Result<(Counters, i64), StoreError> {
+    let row = opened.first().ok_or_else(|| corrupt("bucket has no row, restore a backup"))?;
+    let mut columns = Columns::new(row, "buckets");
+    let counters = Counters { position: columns.unsigned()?, hold: columns.get()?, account: columns.get()? };
+    Ok((counters, columns.get()?))
+}
+
+/// The database's time, from the last row of the opening message.
+pub(super) fn time(opened: &[PgRow]) -> Result<Timestamp, StoreError> {
+    let row = opened.last().ok_or_else(|| corrupt("database does not say what time it is"))?;
+    row.try_get(0).map(Timestamp::from_micros).map_err(of_statement)
+}
+
+/// Loads what a batch has to know into its snapshot, a statement for each kind of row.
+struct Loader<'a> {
+    store: &'a PostgresStore,
+    bucket: i16,
+    connection: &'a mut PgConnection,
+    known: &'a Known,
+    now: Timestamp,
+}
+
+impl Loader<'_> {
+    async fn load(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+        self.load_accounts(&reads.accounts, snapshot).await?;
+        self.load_keyed(reads, snapshot).await?;
+        self.load_overdue(&reads.overdue, snapshot).await?;
+        self.load_lots(reads, snapshot).await?;
+        self.load_budgets(reads, snapshot).await
+    }
+
+    async fn load_accounts(&mut self, ids: &[AccountId], snapshot: &mut Snapshot) -> Result<(), StoreError> {
+        let mut wanted: Vec<&str> = Vec::new();
+        for id in ids {
+            if snapshot.accounts.contains_key(id) {
+                continue;
+            }
+            match self.known.accounts.get(id) {
+                Some(account) => {
+                    snapshot.accounts.insert(id.clone(), account.clone());
+                }
+                None => wanted.push(id.as_str()),
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut arguments = of_bucket(self.bucket)?;
+        one(&mut arguments, wanted)?;
+        for row in self.fetch(sql::SELECT_NAMED_ACCOUNTS, arguments).await? {
+            let account = rows::account(&row)?;
+            snapshot.accounts.insert(account.id.clone(), account);
+        }
+        Ok(())
+    }
+
+    async fn load_keyed(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+        let mut wanted: Vec<KeyHash> = Vec::new();
+        for key in &reads.holds {
+            if snapshot.holds.contains_key(key) {
+                continue;
+            }
+            match self.known.open_holds.get(key) {
+                Some(hold) => {
+                    snapshot.holds.insert(*key, Arc::clone(hold));
+                }
+                None => wanted.push(*key),
+            }
+        }
+        wanted.extend(&reads.operations);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut arguments = of_bucket(self.bucket)?;
+        one(&mut arguments, wanted.iter().map(KeyHash::as_bytes).collect::<Vec<_>>())?;
+        for row in self.fetch(sql::SELECT_KEYED, arguments).await? {
+            let mut columns = Columns::new(&row, "keys");
+            let (key, target, operation) = columns.keyed()?;
+            match target {
+                KeyTarget::Hold(_) => {
+                    let hold = columns.hold()?;
+                    snapshot.holds.insert(key, hold);
+                }
+                KeyTarget::Entry(position) => {
+                    let operation = operation.ok_or_else(|| {
+                        corrupt(format!("key leads to no operation, restore a backup: table=entries row={position}"))
+                    })?;
+                    snapshot.operations.insert(key, operation);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn load_overdue(&mut self, ids: &[AccountId], snapshot: &mut Snapshot) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        // An account's number leads back to its name; two commands of a batch may ask for the same account.
+        let mut names = HashMap::new();
+        for id in ids {
+            names.extend(snapshot.accounts.get(id).map(|account| (account.number, id.clone())));
+            snapshot.overdue.insert(id.clone(), Vec::new());
+        }
+        let mut arguments = of_bucket(self.bucket)?;
+        one(&mut arguments, names.keys().copied().collect::<Vec<i64>>())?;
+        one(&mut arguments, self.now.as_micros())?;
+        for row in self.fetch(sql::SELECT_OVERDUE, arguments).await? {
+            let hold = rows::hold(&row)?;
+            let due = names.get(&hold.account_number).and_then(|id| snapshot.overdue.get_mut(id));
+            due.into_iter().for_each(|due| due.push(hold.key));
+            snapshot.holds.entry(hold.key).or_insert(hold);
+        }
+        Ok(())
+    }
+
+    async fn load_lots(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+        let wanted: Vec<i64> =
+            reads.live_lots.iter().copied().filter(|account| snapshot.live_lots.insert(*account)).collect();
+        if !wanted.is_empty() {
+            let mut arguments = of_bucket(self.bucket)?;
+            one(&mut arguments, wanted)?;
+            for row in self.fetch(sql::SELECT_LIVE_LOTS, arguments).await? {
+                snapshot.add_lot(rows::lot(&row)?);
+            }
+        }
+        let mut wanted: Vec<_> = reads.lots.iter().copied().filter(|key| !snapshot.has_lot(*key)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = of_bucket(self.bucket)?;
+        one(&mut arguments, wanted.iter().map(|key| key.account).collect::<Vec<_>>())?;
+        one(&mut arguments, wanted.iter().map(|key| i64::from(key.lot)).collect::<Vec<_>>())?;
+        for row in self.fetch(sql::SELECT_LOT, arguments).await? {
+            snapshot.add_lot(rows::lot(&row)?);
+        }
+        match wanted.iter().find(|key| !snapshot.has_lot(**key)) {
+            Some(key) => Err(corrupt(format!("lot is missing, restore a backup: {key:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    async fn load_budgets(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+        let mut wanted: Vec<_> =
+            reads.budgets.iter().filter(|key| !snapshot.budgets.contains_key(*key)).cloned().collect();
+        wanted.sort_unstable_by(|a, b| (a.account, &a.scope).cmp(&(b.account, &b.scope)));
+        wanted.dedup();
+        if !wanted.is_empty() {
+            let mut arguments = of_bucket(self.bucket)?;
+            one(&mut arguments, wanted.iter().map(|key| key.account).collect::<Vec<_>>())?;
+            let scopes: Vec<_> = wanted.iter().map(|key| write::scope_column(key.scope.as_ref())).collect();
+            one(&mut arguments, scopes)?;
+            let found = self.fetch(sql::SELECT_SCOPE_BUDGETS, arguments).await?;
+            snapshot.budgets.extend(wanted.into_iter().map(|key| (key, Vec::new())));
+            for row in found {
+                let budget = rows::budget(&row)?;
+                let key = BudgetKey { account: budget.account_number, scope: budget.scope.clone() };
+                snapshot.budgets.entry(key).or_default().push(budget);
+            }
+        }
+        let mut wanted: Vec<_> =
+            reads.windows.iter().copied().filter(|key| !snapshot.windows.contains_key(key)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = of_bucket(self.bucket)?;
+        one(&mut arguments, wanted.iter().map(|key| key.account).collect::<Vec<_>>())?;
+        one(&mut arguments, wanted.iter().map(|key| i64::from(key.budget)).collect::<Vec<_>>())?;
+        one(&mut arguments, wanted.iter().map(|key| key.start.as_micros()).collect::<Vec<_>>())?;
+        let found = self.fetch(sql::SELECT_WINDOW, arguments).await?;
+        snapshot.windows.extend(wanted.into_iter().map(|key| (key, BudgetWindow::new(key))));
+        for row in found {
+            let window = rows::window(&row)?;
+            snapshot.windows.insert(window.key, window);
+        }
+        Ok(())
+    }
+
+    /// Whether an account that is not here was placed elsewhere by another process: then it is not ours to open, and
+    /// whoever asks again finds it.
+    async fn check_placements(&mut self, batch: &Batch, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let ids = batch.commands().iter().map(|command| command.account());
+        let mut missing: Vec<_> =
+            ids.filter(|id| !snapshot.accounts.contains_key(*id)).map(AccountId::as_str).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        let mut arguments = PgArguments::default();
+        one(&mut arguments, missing)?;
+        let mut elsewhere = false;
+        for row in self.fetch(sql::SELECT_PLACED, arguments).await? {
+            let mut columns = Columns::new(&row, "placements");
+            let (account, bucket) = (columns.account_id()?, columns.get::<i16>()?);
+            elsewhere |= bucket != self.bucket;
+            self.store.learn_placement(account, bucket)?;
+        }
+        if elsewhere {
+            Err(StoreError::new(StoreErrorKind::Contended, "account was placed in another bucket, ask again"))
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn fetch(&mut self, statement: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
+        let query = sqlx::query_with(statement, arguments).persistent(self.store.options.prepared);
+        query.fetch_all(&mut *self.connection).await.map_err(of_statement)
+    }
+}
+
+impl Known {
+    /// Takes over what was just made durable.
+    fn learn(&mut self, changes: ChangeSet) {
+        self.version = self.version.saturating_add(1);
+        if self.accounts.len() > KNOWN_MAX || self.open_holds.len() > KNOWN_MAX {
+            *self = Self { version: self.version, ..Self::default() };
+        }
+        for account in changes.new_accounts.into_iter().chain(changes.accounts) {
+            self.accounts.insert(account.id.clone(), account);
+        }
+        for hold in changes.new_holds.into_iter().chain(changes.holds) {
+            if hold.state == HoldState::Open {
+                self.open_holds.insert(hold.key, hold);
+            } else {
+                self.open_holds.remove(&hold.key);
+            }
+        }
+    }
+}

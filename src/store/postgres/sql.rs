@@ -1,0 +1,349 @@
+//! Every statement, with the index it uses.
+//!
+//! `$1` is always the bucket, and every table a command touches is pinned to it. What inserts takes the bucket from the
+//! bucket's row and not from the parameter, so that a database spread over machines runs the statement where the rows are.
+
+/// Makes everything since the transaction's begin durable. A COMMIT alone would say that all is well when it has taken
+/// back a transaction in which a statement failed; the setting before it is refused then. And a time-out that strikes in
+/// the middle of a COMMIT ends the wait for a standby as if it had answered, so there is none.
+pub(super) const COMMIT: &str = "set local statement_timeout = 0; commit";
+/// Takes everything since the transaction's begin back.
+pub(super) const ROLLBACK: &str = "rollback";
+/// One snapshot for several reads; settings follow.
+pub(super) const BEGIN_READ: &str = "begin isolation level repeatable read read only";
+/// For a scan, which takes as long as it takes.
+pub(super) const UNHURRIED: &str = "set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0";
+/// Each statement sees what was committed before it began; settings and the lock follow.
+pub(super) const BEGIN: &str = "begin isolation level read committed";
+
+/// The bucket's row, locked: primary key. It is sent together with BEGIN, and such a message has no parameters: the
+/// bucket's number stands for `$1`.
+pub(super) const LOCK_BUCKET: &str =
+    "select position, hold_no, account_no, version from prepaid.buckets where bucket = $1 for update";
+/// The database's time, in microseconds.
+pub(super) const SELECT_TIME: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+/// The bucket's counters: primary key.
+pub(super) const SELECT_BUCKET: &str =
+    "select position, hold_no, account_no, pause from prepaid.buckets where bucket = $1";
+/// Advances the bucket: primary key.
+pub(super) const UPDATE_BUCKET: &str = "update prepaid.buckets set position = $2, hold_no = $3, account_no = $4, \
+     pause = greatest(pause, $5), version = version + 1 where bucket = $1";
+
+macro_rules! account_columns {
+    () => {
+        "account_no, id, asset, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, \
+         grace, late, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
+         revenue_promo, lots_free, last_lot, last_budget, budgets, open_holds, lapsed_holds, seq, head, last_position, last_at"
+    };
+}
+
+macro_rules! hold_columns {
+    () => {
+        "hold_no, account_no, key, request, attempt, token, state, pinned, takes, held, held_at_close, reported, \
+         reported_tokens, provisional, provisional_tokens, settled_as, settled_as_tokens, actual, actual_tokens, captured, \
+         written_off, refunded, opened_at, deadline, closed_at, due"
+    };
+}
+
+macro_rules! entry_columns {
+    () => {
+        "position, account_no, seq, previous, at, kind, available, held, revenue, funding, promotion, breakage, write_off, \
+         available_promo, held_promo, revenue_promo, available_after, held_after, request, attempt, key, arguments, label, \
+         body, metadata, hash"
+    };
+}
+
+macro_rules! lot_columns {
+    () => {
+        "account_no, lot_no, class, expiry, priority, models, amount, free, created_at"
+    };
+}
+
+macro_rules! budget_columns {
+    () => {
+        "account_no, budget_no, scope, period, metric, cap, active, version"
+    };
+}
+
+macro_rules! window_columns {
+    () => {
+        "account_no, budget_no, start, used, held"
+    };
+}
+
+/// The name of a row's account, as a column: primary key.
+macro_rules! account_name {
+    ($table:literal) => {
+        concat!("(select id from prepaid.accounts a where a.bucket = $1 and a.account_no = ", $table, ".account_no)")
+    };
+}
+
+/// An account by its name: unique index on `bucket, id`.
+pub(super) const SELECT_ACCOUNT: &str =
+    concat!("select ", account_columns!(), " from prepaid.accounts where bucket = $1 and id = $2");
+/// Accounts by their names: unique index on `bucket, id`.
+pub(super) const SELECT_NAMED_ACCOUNTS: &str =
+    concat!("select ", account_columns!(), " from prepaid.accounts where bucket = $1 and id = any($2)");
+/// Accounts by number: primary key.
+pub(super) const SELECT_ACCOUNTS: &str = concat!(
+    "select ",
+    account_columns!(),
+    " from prepaid.accounts where bucket = $1 and account_no > $2 order by account_no limit $3"
+);
+/// New accounts.
+pub(super) const INSERT_ACCOUNT: &str = concat!(
+    "insert into prepaid.accounts as t (bucket, ",
+    account_columns!(),
+    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::text[], $4::text[], \
+     $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], \
+     $12::smallint[], $13::smallint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
+     $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], \
+     $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[], \
+     $33::bigint[], $34::bytea[], $35::bigint[], $36::bigint[]) x where b.bucket = $1"
+);
+/// Accounts' money and the ends of their journals: primary key.
+pub(super) const UPDATE_ACCOUNT: &str = "update prepaid.accounts t set available = x.available, held = x.held, \
+     revenue = x.revenue, funding = x.funding, promotion = x.promotion, breakage = x.breakage, write_off = x.write_off, \
+     available_promo = x.available_promo, held_promo = x.held_promo, revenue_promo = x.revenue_promo, \
+     lots_free = x.lots_free, open_holds = x.open_holds, lapsed_holds = x.lapsed_holds, seq = x.seq, head = x.head, \
+     last_position = x.last_position, last_at = x.last_at from unnest($2::bigint[], $3::bigint[], $4::bigint[], \
+     $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
+     $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bytea[], $18::bigint[], $19::bigint[]) \
+     x(account_no, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
+     revenue_promo, lots_free, open_holds, lapsed_holds, seq, head, last_position, last_at) \
+     where t.bucket = $1 and t.account_no = x.account_no";
+/// What accounts are held to, and how many lots and budgets they have: primary key.
+pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set status = x.status, credit = x.credit, \
+     debt = x.debt, open_holds_max = x.open_holds_max, hold_max = x.hold_max, held_max = x.held_max, ceiling = x.ceiling, \
+     on_lapse = x.on_lapse, overrun = x.overrun, ttl = x.ttl, grace = x.grace, late = x.late, last_lot = x.last_lot, \
+     last_budget = x.last_budget, budgets = x.budgets from unnest($2::bigint[], $3::smallint[], $4::bigint[], \
+     $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::smallint[], \
+     $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[]) \
+     x(account_no, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, grace, late, \
+     last_lot, last_budget, budgets) where t.bucket = $1 and t.account_no = x.account_no";
+
+/// What keys lead to: a hold, or the operation an entry records. Primary keys.
+pub(super) const SELECT_KEYED: &str = concat!(
+    "select hash, target, operation, operation_arguments, operation_seq, ",
+    hold_columns!(),
+    " from unnest($2::bytea[]) x(wanted) join prepaid.keys k on k.bucket = $1 and k.hash = x.wanted \
+     left join prepaid.holds h on h.bucket = $1 and h.hold_no = k.target \
+     left join lateral (select e.key operation, e.arguments operation_arguments, e.seq operation_seq \
+     from prepaid.entries e where e.bucket = $1 and e.position = -k.target) e on true"
+);
+/// What a key leads to: primary key.
+pub(super) const SELECT_KEY: &str = "select target from prepaid.keys where bucket = $1 and hash = $2";
+/// New keys.
+pub(super) const INSERT_KEY: &str = "insert into prepaid.keys as t (bucket, hash, target) select b.bucket, x.* \
+     from prepaid.buckets b cross join unnest($2::bytea[], $3::bigint[]) x where b.bucket = $1";
+
+/// A hold by its number: primary key.
+pub(super) const SELECT_HOLD: &str =
+    concat!("select ", hold_columns!(), " from prepaid.holds where bucket = $1 and hold_no = $2");
+/// Accounts' open holds that may be overdue: holds_due.
+pub(super) const SELECT_OVERDUE: &str = concat!(
+    "select ",
+    hold_columns!(),
+    " from prepaid.holds where bucket = $1 and account_no = any($2) and due <= $3 and state = 0"
+);
+/// An account's holds that are not final: holds_due.
+pub(super) const SELECT_PENDING: &str = concat!(
+    "select ",
+    hold_columns!(),
+    " from prepaid.holds where bucket = $1 and account_no = $2 and due is not null and hold_no > $3 \
+     order by hold_no limit $4"
+);
+/// Holds that are due: holds_due.
+pub(super) const SELECT_DUE: &str = concat!(
+    "select ",
+    account_name!("h"),
+    ", request, attempt, state from prepaid.holds h where h.bucket = $1 and h.due <= $2 order by h.due, h.hold_no limit $3"
+);
+/// New holds.
+pub(super) const INSERT_HOLD: &str = concat!(
+    "insert into prepaid.holds as t (bucket, ",
+    hold_columns!(),
+    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::text[], \
+     $6::bigint[], $7::bytea[], $8::smallint[], $9::bytea[], $10::bytea[], $11::bigint[], $12::bigint[], $13::bigint[], \
+     $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], \
+     $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[]) x \
+     where b.bucket = $1"
+);
+/// What changes in holds: primary key; the partial index only when `due` changes.
+pub(super) const UPDATE_HOLD: &str = "update prepaid.holds t set state = x.state, takes = x.takes, held = x.held, \
+     held_at_close = x.held_at_close, reported = x.reported, reported_tokens = x.reported_tokens, \
+     provisional = x.provisional, provisional_tokens = x.provisional_tokens, settled_as = x.settled_as, \
+     settled_as_tokens = x.settled_as_tokens, actual = x.actual, actual_tokens = x.actual_tokens, captured = x.captured, \
+     written_off = x.written_off, refunded = x.refunded, deadline = x.deadline, closed_at = x.closed_at, due = x.due \
+     from unnest($2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], \
+     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
+     $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[]) \
+     x(hold_no, state, takes, held, held_at_close, reported, reported_tokens, provisional, provisional_tokens, settled_as, \
+     settled_as_tokens, actual, actual_tokens, captured, written_off, refunded, deadline, closed_at, due) \
+     where t.bucket = $1 and t.hold_no = x.hold_no";
+
+/// Lots by their numbers: primary key.
+pub(super) const SELECT_LOT: &str = concat!(
+    "select ",
+    lot_columns!(),
+    " from unnest($2::bigint[], $3::bigint[]) x(of_account, number) join prepaid.lots l \
+     on l.bucket = $1 and l.account_no = x.of_account and l.lot_no = x.number"
+);
+/// Accounts' lots with free money: lots_live.
+pub(super) const SELECT_LIVE_LOTS: &str = concat!(
+    "select ",
+    lot_columns!(),
+    " from prepaid.lots where bucket = $1 and account_no = any($2) and live order by account_no, lot_no"
+);
+/// Lots that expired with money in them: lots_expiring.
+pub(super) const SELECT_DUE_LOTS: &str = concat!(
+    "select ",
+    account_name!("l"),
+    ", lot_no from prepaid.lots l where l.bucket = $1 and l.live and l.expiry is not null and l.expiry <= $2 \
+     order by l.expiry, l.account_no, l.lot_no limit $3"
+);
+/// New lots.
+pub(super) const INSERT_LOT: &str = concat!(
+    "insert into prepaid.lots as t (bucket, ",
+    lot_columns!(),
+    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::smallint[], \
+     $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) x where b.bucket = $1"
+);
+/// What changes in lots: primary key; the partial indexes only when one becomes empty or is filled again.
+pub(super) const UPDATE_LOT: &str = "update prepaid.lots t set free = x.free \
+     from unnest($2::bigint[], $3::bigint[], $4::bigint[]) x(account_no, lot_no, free) \
+     where t.bucket = $1 and t.account_no = x.account_no and t.lot_no = x.lot_no";
+
+/// The budgets of scopes: unique index on `bucket, account_no, scope, metric, period`.
+pub(super) const SELECT_SCOPE_BUDGETS: &str = concat!(
+    "select ",
+    budget_columns!(),
+    " from unnest($2::bigint[], $3::text[]) x(of_account, of_scope) join prepaid.budgets b \
+     on b.bucket = $1 and b.account_no = x.of_account and b.scope = x.of_scope order by b.account_no, b.budget_no"
+);
+/// An account's budgets by number: primary key.
+pub(super) const SELECT_BUDGETS: &str = concat!(
+    "select ",
+    budget_columns!(),
+    " from prepaid.budgets where bucket = $1 and account_no = $2 and budget_no > $3 order by budget_no limit $4"
+);
+/// Makes budgets or changes them: primary key.
+pub(super) const UPSERT_BUDGET: &str = concat!(
+    "insert into prepaid.budgets as t (bucket, ",
+    budget_columns!(),
+    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], \
+     $6::smallint[], $7::bigint[], $8::boolean[], $9::bigint[]) x where b.bucket = $1 \
+     on conflict (bucket, account_no, budget_no) \
+     do update set cap = excluded.cap, active = excluded.active, version = excluded.version"
+);
+
+/// Windows of budgets: primary key.
+pub(super) const SELECT_WINDOW: &str = concat!(
+    "select ",
+    window_columns!(),
+    " from unnest($2::bigint[], $3::bigint[], $4::bigint[]) x(of_account, of_budget, begins) join prepaid.budget_windows w \
+     on w.bucket = $1 and w.account_no = x.of_account and w.budget_no = x.of_budget and w.start = x.begins"
+);
+/// The windows of a budget, in order: primary key.
+pub(super) const SELECT_WINDOWS: &str = concat!(
+    "select ",
+    window_columns!(),
+    " from prepaid.budget_windows where bucket = $1 and account_no = $2 and budget_no = $3 and start >= $4 \
+     order by start limit $5"
+);
+/// Begins windows or changes what they counted: primary key.
+pub(super) const UPSERT_WINDOW: &str = concat!(
+    "insert into prepaid.budget_windows as t (bucket, ",
+    window_columns!(),
+    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bigint[], \
+     $5::bigint[], $6::bigint[]) x where b.bucket = $1 \
+     on conflict (bucket, account_no, budget_no, start) do update set used = excluded.used, held = excluded.held"
+);
+
+/// New entries.
+pub(super) const INSERT_ENTRY: &str = concat!(
+    "insert into prepaid.entries as t (bucket, ",
+    entry_columns!(),
+    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bigint[], \
+     $5::bigint[], $6::bigint[], $7::smallint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], \
+     $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
+     $19::bigint[], $20::text[], $21::bigint[], $22::text[], $23::bytea[], $24::text[], $25::bytea[], $26::bytea[], \
+     $27::bytea[]) x where b.bucket = $1"
+);
+/// Entries in commit order: primary key.
+pub(super) const SELECT_FEED: &str = concat!(
+    "select ",
+    entry_columns!(),
+    ", ",
+    account_name!("e"),
+    " from prepaid.entries e where e.bucket = $1 and e.position > $2 order by e.position limit $3"
+);
+/// The first milestone of an account at or after an entry: entries_milestone.
+pub(super) const SELECT_MILESTONE: &str = "select position from prepaid.entries where bucket = $1 and account_no = $2 \
+     and seq >= $3 and seq & 63 = 0 order by seq limit 1";
+/// From the entry at a position back to the one after number `$3`, without those after number `$4`: primary key.
+pub(super) const SELECT_CHAIN: &str = concat!(
+    "with recursive chain(link, before, number, owner) as (select e.position, e.previous, e.seq, e.account_no \
+     from prepaid.entries e where e.bucket = $1 and e.position = $2 union all \
+     select e.position, e.previous, e.seq, e.account_no from chain join prepaid.entries e \
+     on e.bucket = $1 and e.position = chain.before and e.account_no = chain.owner where chain.number > $3 + 1) select ",
+    entry_columns!(),
+    " from chain join prepaid.entries e on e.bucket = $1 and e.position = link where number > $3 and number <= $4 \
+     order by number"
+);
+
+/// All accounts: primary key.
+pub(super) const SCAN_ACCOUNTS: &str =
+    concat!("select ", account_columns!(), " from prepaid.accounts where bucket = $1 order by account_no");
+/// All holds: primary key.
+pub(super) const SCAN_HOLDS: &str =
+    concat!("select ", hold_columns!(), " from prepaid.holds where bucket = $1 order by hold_no");
+/// All entries: primary key.
+pub(super) const SCAN_ENTRIES: &str = concat!(
+    "select ",
+    entry_columns!(),
+    ", ",
+    account_name!("e"),
+    " from prepaid.entries e where e.bucket = $1 order by e.position"
+);
+/// All lots: primary key.
+pub(super) const SCAN_LOTS: &str =
+    concat!("select ", lot_columns!(), " from prepaid.lots where bucket = $1 order by account_no, lot_no");
+/// All budgets: primary key.
+pub(super) const SCAN_BUDGETS: &str =
+    concat!("select ", budget_columns!(), " from prepaid.budgets where bucket = $1 order by account_no, budget_no");
+/// All windows: primary key.
+pub(super) const SCAN_WINDOWS: &str = concat!(
+    "select ",
+    window_columns!(),
+    " from prepaid.budget_windows where bucket = $1 order by account_no, budget_no, start"
+);
+/// All keys: primary key.
+pub(super) const SCAN_KEYS: &str = "select hash, target from prepaid.keys where bucket = $1 order by hash";
+
+/// A tariff by the hash of its content: primary key.
+pub(super) const SELECT_TARIFF: &str = "select content from prepaid.tariffs where hash = $1";
+/// Keeps a tariff; keeping it again changes nothing.
+pub(super) const INSERT_TARIFF: &str =
+    "insert into prepaid.tariffs (hash, content) values ($1, $2) on conflict do nothing";
+
+/// A value of the ledger's own: primary key.
+pub(super) const SELECT_META: &str = "select value from prepaid.meta where name = $1";
+/// A value of the ledger's own, new or changed: primary key.
+pub(super) const UPSERT_META: &str =
+    "insert into prepaid.meta (name, value) values ($1, $2) on conflict (name) do update set value = excluded.value";
+/// A value of the ledger's own, which nobody else changes meanwhile: primary key.
+pub(super) const LOCK_META: &str = "select value from prepaid.meta where name = $1 for update";
+/// How many buckets there are.
+pub(super) const COUNT_BUCKETS: &str = "select count(*) from prepaid.buckets";
+/// The buckets, once.
+pub(super) const INSERT_BUCKETS: &str = "insert into prepaid.buckets (bucket, position, hold_no, account_no, pause, version) \
+     select bucket, 0, 0, 0, 0, 0 from generate_series(0, $1) bucket";
+
+/// All accounts that are in another bucket than their names say.
+pub(super) const SELECT_PLACEMENTS: &str = "select account, bucket from prepaid.placements";
+/// Where accounts were placed: primary key.
+pub(super) const SELECT_PLACED: &str = "select account, bucket from prepaid.placements where account = any($1)";
+/// Places an account: primary key.
+pub(super) const UPSERT_PLACEMENT: &str = "insert into prepaid.placements (account, bucket) values ($1, $2) \
+     on conflict (account) do update set bucket = excluded.bucket";
