@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use prepaid::clock::Clock;
+use prepaid::model::LedgerId;
+use prepaid::store::{MemoryStore, Store};
 use prepaid::{Ledger, LedgerBuilder};
 use tempfile::TempDir;
 
@@ -21,6 +24,21 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
         Self { url, _folder: Some(Arc::new(folder)) }
+    }
+
+    /// The store alone, with a clock of the test's own where it has none.
+    pub async fn store(&self, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+        match self.url.split_once(':').unwrap() {
+            ("memory", _) => Arc::new(MemoryStore::new(LedgerId([7; 16]), clock)),
+            #[cfg(feature = "sqlite")]
+            ("sqlite", path) => Arc::new(prepaid::store::sqlite::SqliteStore::open(path, clock).await.unwrap()),
+            (kind, _) => panic!("no store of kind {kind}"),
+        }
+    }
+
+    /// Whether what is written there is still there after it was closed.
+    pub fn outlives_its_store(&self) -> bool {
+        self.url != "memory:"
     }
 
     /// Opens the ledger there, as `builder` says.
