@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prepaid::Timestamp;
-use prepaid::pricing::{PriceBook, PriceError, ServiceTier, Tariff};
-use prepaid::tokens::TokenClass;
+use prepaid::pricing::{Hours, PriceBook, PriceError, ServiceTier, Tariff};
+use prepaid::tokens::{TokenClass, Usage};
+use prepaid::{Asset, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
@@ -83,13 +83,8 @@ fn every_listed_model_has_a_tariff_or_a_reason() {
 
 #[test]
 fn where_the_lists_agree_on_rates_they_agree_on_costs() {
-    use prepaid::Asset;
-    use prepaid::tokens::Usage;
-
     let litellm = PriceBook::from_litellm(&text("litellm_model_prices.json")).unwrap();
-    let time: jiff::Timestamp = "2026-08-21T12:00:00Z".parse().unwrap();
-    let time = Timestamp::from_micros(time.as_microsecond());
-    let genai = PriceBook::from_genai_prices(&text("genai_prices_v2.json"), time).unwrap();
+    let genai = PriceBook::from_genai_prices(&text("genai_prices_v2.json"), time("2026-08-21T12:00:00Z")).unwrap();
     let classes = [TokenClass::Input, TokenClass::CacheRead, TokenClass::CacheWrite5m, TokenClass::Output];
     let usage = classes.into_iter().fold(Usage::new(), |usage, class| usage.with(class, 1_000));
     let (mut both, mut agree) = (0, 0);
@@ -260,4 +255,64 @@ fn hours_branches_and_tiers_of_ones_own_list_hold() {
         ["0.000016", "0.000016"]
     );
     assert_eq!(rate(&priority, TokenClass::Input, 101), "0.000006");
+}
+
+fn time(text: &str) -> Timestamp {
+    Timestamp::from_micros(text.parse::<jiff::Timestamp>().unwrap().as_microsecond())
+}
+
+#[test]
+fn hours_hold_from_their_start_to_before_their_end() {
+    let hours = Hours::utc(&["04:00-06:00"]).unwrap();
+    for (at, is_open) in
+        [("03:59:59.999999", false), ("04:00:00", true), ("05:59:59.999999", true), ("06:00:00", false)]
+    {
+        assert_eq!(hours.contain(time(&format!("2026-08-19T{at}Z"))), is_open, "{at}");
+    }
+    assert!(Hours::utc(&["20:00-24:00"]).unwrap().contain(time("2026-08-19T23:59:59Z")));
+}
+
+#[test]
+fn the_day_of_the_week_is_that_of_the_zone() {
+    // A Sunday from 16:00 UTC on in Shanghai, where it is still Saturday in UTC.
+    let sundays = Hours::utc(&["00:00-00:00"]).unwrap().on(&[7]).unwrap();
+    let in_shanghai = sundays.clone().in_zone("Asia/Shanghai").unwrap();
+    let at = time("2026-08-22T16:00:00Z");
+    assert_eq!([sundays.contain(at), in_shanghai.contain(at)], [false, true]);
+    let before = time("2026-08-22T15:59:59Z");
+    assert_eq!([sundays.contain(before), in_shanghai.contain(before)], [false, false]);
+}
+
+#[test]
+fn of_two_prices_by_the_hour_the_dearer_is_the_ordinary_one() {
+    let list = |at_hours: u8, else_where: u8| {
+        format!(
+            r#"[{{"id": "p", "models": [{{"id": "m", "match": {{"equals": "m"}}, "prices": [
+            {{"prices": {{"input_mtok": 1, "output_mtok": {else_where}}}}},
+            {{"constraint": {{"start_time": "00:30:00Z", "end_time": "16:30:00Z"}},
+              "prices": {{"input_mtok": 1, "output_mtok": {at_hours}}}}}]}}]}}]"#
+        )
+    };
+    for (at_hours, else_where, cheap_at, dear_at) in [(9, 3, "17:00", "12:00"), (3, 9, "12:00", "17:00")] {
+        let book = PriceBook::from_genai_prices(&list(at_hours, else_where), Timestamp::default()).unwrap();
+        let tariff = book.tariff_of("p", "M").unwrap();
+        let rate = |tariff: &Tariff| tariff.rate(TokenClass::Output, 1).unwrap().to_string();
+        let at = |hour: &str| tariff.at(time(&format!("2026-08-19T{hour}:00Z")));
+        assert_eq!([rate(&tariff), rate(&at(dear_at)), rate(&at(cheap_at))], ["0.000009", "0.000009", "0.000003"]);
+        assert_eq!([at(dear_at).is_off_peak(), at(cheap_at).is_off_peak()], [false, true]);
+    }
+}
+
+#[test]
+fn prices_hold_from_the_day_on_that_the_list_says() {
+    let list = r#"[{"id": "p", "models": [{"id": "m", "match": {"starts_with": "m-"}, "prices": [
+        {"prices": {"input_mtok": 1, "output_mtok": 1}},
+        {"constraint": {"start_date": "2026-09-01"}, "prices": {"input_mtok": 2, "output_mtok": 2}}]}]},
+        {"id": "q", "fallback_model_providers": ["p"], "models": []}]"#;
+    for (at, rate) in [("2026-08-31T23:59:59Z", "0.000001"), ("2026-09-01T00:00:00Z", "0.000002")] {
+        let book = PriceBook::from_genai_prices(list, time(at)).unwrap();
+        let of = |provider| book.tariff_of(provider, "M-2026").unwrap().rate(TokenClass::Input, 1).unwrap().to_string();
+        assert_eq!([of("p"), of("q")], [rate, rate], "{at}");
+        assert!(book.tariff_of("p", "other").is_err());
+    }
 }

@@ -7,6 +7,8 @@ mod cases;
 mod charges;
 mod genai;
 mod lists;
+#[cfg(feature = "sqlite")]
+mod pinned;
 mod quotes;
 mod usage;
 
