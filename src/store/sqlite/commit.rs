@@ -190,7 +190,7 @@ impl Writer {
     }
 
     fn connect(&mut self) -> Result<Connection, StoreError> {
-        self.connection.take().map_or_else(|| open::writer(&self.path, &self.options), Ok)
+        self.connection.take().map_or_else(|| open::writer_again(&self.path, &self.options, self.ledger), Ok)
     }
 
     /// Whom the thread tells as its last act.

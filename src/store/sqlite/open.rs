@@ -57,6 +57,18 @@ pub(super) fn writer(path: &Path, options: &SqliteOptions) -> Result<Connection,
     settings.map(|()| connection)
 }
 
+/// Opens the database for its writer once more, after an error. It is not looked at from outside, because closing a file
+/// gives up every lock the process has on it, and it is never created: it is the same ledger or none.
+pub(super) fn writer_again(path: &Path, options: &SqliteOptions, ledger: LedgerId) -> Result<Connection, StoreError> {
+    let connection = connect(path)?;
+    settle_in(&connection, options)?;
+    match ledger_id(&connection) {
+        Ok(found) if found == ledger => Ok(connection),
+        Err(error) if error.kind() != StoreErrorKind::Refused => Err(error),
+        Ok(_) | Err(_) => Err(unsuitable(path, "database was replaced while it was open, open the ledger anew")),
+    }
+}
+
 /// Opens the database for reading beside its writer.
 pub(super) fn reader(path: &Path, options: &SqliteOptions) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
@@ -137,11 +149,14 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 /// Sets what durability rests on, and reads it back: a setting that did not take is no setting.
 fn settle_in(connection: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
     connection.busy_timeout(options.busy_timeout).map_err(of_statement)?;
-    let journal: String =
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(of_statement)?;
-    if !journal.eq_ignore_ascii_case("wal") {
+    // The pragma answers "wal" before it has written that down, and may fail at it: so it is run to its end.
+    let journal: Vec<String> = connection
+        .prepare("pragma journal_mode = wal")
+        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+        .map_err(of_statement)?;
+    if journal != ["wal"] {
         let message =
-            format!("database cannot use a write-ahead log, is it on a network file system? journal_mode={journal}");
+            format!("database cannot use a write-ahead log, is it on a network file system? journal_mode={journal:?}");
         return Err(StoreError::new(StoreErrorKind::Unsuitable, message));
     }
     connection.pragma_update(None, "synchronous", "full").map_err(of_statement)?;
