@@ -6,9 +6,9 @@
 
 mod common;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use prepaid::tokens::{TextCounter, Vocabulary};
+
+use common::random::{self, Random};
 
 const VOCABULARIES: [Vocabulary; 10] = [
     Vocabulary::O200k,
@@ -146,12 +146,12 @@ const FRAGMENTS: &[&str] = &[
 
 #[test]
 fn any_text_split_anywhere_counts_as_one() {
-    let (seed, cases) = (common::number("PREPAID_SEED", fresh_seed()), common::number("PREPAID_CASES", 2_000));
+    let (seed, cases) = (common::number("PREPAID_SEED", random::fresh_seed()), common::number("PREPAID_CASES", 2_000));
     println!("PREPAID_SEED={seed} PREPAID_CASES={cases}");
-    let mut random = Random(seed);
+    let mut drawer = Drawer(Random(seed));
     for case in 0..cases {
-        let text = random.text();
-        let pieces = random.split(&text);
+        let text = drawer.text();
+        let pieces = drawer.split(&text);
         for vocabulary in VOCABULARIES.into_iter().filter(|vocabulary| vocabulary.is_built_in()) {
             let mut counter = TextCounter::new(vocabulary);
             let mut end = 0;
@@ -209,54 +209,39 @@ fn model_names_lead_to_their_vocabulary() {
     }
 }
 
-/// A small generator of its own (splitmix64), so that a seed means the same for ever.
-struct Random(u64);
+/// Draws texts and splits them.
+struct Drawer(Random);
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
+impl Drawer {
     fn text(&mut self) -> String {
         let mut text = String::new();
-        let kinds = 1 + self.below(FRAGMENTS.len());
-        let offset = self.below(FRAGMENTS.len());
-        for _ in 0..1 + self.below(40) {
-            match self.below(12) {
+        let kinds = 1 + self.0.below(FRAGMENTS.len());
+        let offset = self.0.below(FRAGMENTS.len());
+        for _ in 0..1 + self.0.below(40) {
+            match self.0.below(12) {
                 0 => text.push(self.character()),
                 1..=4 => text.push(' '),
-                _ => text.push_str(FRAGMENTS[(offset + self.below(kinds)) % FRAGMENTS.len()]),
+                _ => text.push_str(FRAGMENTS[(offset + self.0.below(kinds)) % FRAGMENTS.len()]),
             }
         }
         text
     }
 
     fn character(&mut self) -> char {
-        let most = [0x80, 0x800, 0x3100, 0x1_0000, 0x2_0000][self.below(5)];
-        char::from_u32(u32::try_from(self.below(most)).unwrap()).unwrap_or('\u{fffd}')
+        let most = [0x80, 0x800, 0x3100, 0x1_0000, 0x2_0000][self.0.below(5)];
+        char::from_u32(u32::try_from(self.0.below(most)).unwrap()).unwrap_or('\u{fffd}')
     }
 
     fn split<'a>(&mut self, text: &'a str) -> Vec<&'a str> {
-        let longest = 1 + self.below(12);
+        let longest = 1 + self.0.below(12);
         let mut pieces = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
-            let at = rest.char_indices().nth(1 + self.below(longest)).map_or(rest.len(), |(at, _)| at);
+            let at = rest.char_indices().nth(1 + self.0.below(longest)).map_or(rest.len(), |(at, _)| at);
             let (piece, later) = rest.split_at(at);
             pieces.push(piece);
             rest = later;
         }
         pieces
     }
-}
-
-fn fresh_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -47,13 +47,13 @@ const QUIRKS: &[Quirk] = &[
     // An error in the middle, no usage: what was delivered is counted.
     ("q02", "output=0 reasoning=93", 'E', &[InputUnknown, UpstreamError]),
     ("q03", "input=304 output=26 reasoning=23", 'R', &[]),
-    ("q04", "output=1 reasoning=83", 'E', &[InputUnknown, UpstreamError]),
+    ("q04", "output=4 reasoning=89", 'E', &[InputUnknown, UpstreamError]),
     ("q05", "input=343 output=27 reasoning=153", 'R', &[]),
     // Never any usage.
-    ("q06", "output=228 reasoning=1767", 'E', &[InputUnknown]),
+    ("q06", "output=228 reasoning=1770", 'E', &[InputUnknown]),
     ("q07", "output=22", 'E', &[InputUnknown]),
     ("q08", "output=35", 'E', &[InputUnknown]),
-    ("q09", "output=18", 'E', &[InputUnknown]),
+    ("q09", "output=19", 'E', &[InputUnknown]),
     // Usage, but no finish reason.
     ("q10", "input=45 cache_read=0 audio_input=0 output=73 reasoning=0 audio_output=0", 'R', &[]),
     ("q11", "input=22 cache_read=0 audio_input=0 output=5 reasoning=0 audio_output=0", 'R', &[]),

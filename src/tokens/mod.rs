@@ -6,6 +6,7 @@ mod request;
 mod span;
 mod text;
 mod usage;
+mod yardstick;
 
 pub use accounting::{Beyond, Observer, RequestEstimate, TokenAccounting, UnreadableRequest};
 pub use report::{Bounds, Certainty, Remark, UsageReport};
@@ -13,3 +14,4 @@ pub use request::RequestShape;
 pub use span::Span;
 pub use text::{TextCounter, Vocabulary};
 pub use usage::{TokenClass, Usage};
+pub use yardstick::{Delivered, Yardstick};

@@ -10,7 +10,9 @@ pub mod places;
 pub mod player;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod random;
 pub mod requests;
+pub mod streams;
 pub mod wire;
 
 /// A number from the environment, or else the given one.

@@ -1,6 +1,6 @@
 //! The text that was delivered, counted channel by channel.
 
-use crate::tokens::{TextCounter, Vocabulary};
+use crate::tokens::{Delivered, TextCounter, Vocabulary};
 
 /// A run of text that the model wrote as one: tokens never span two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,31 +38,20 @@ impl Channel {
     }
 }
 
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
-    /// Text, tool names and arguments.
-    pub(super) output: u64,
-    /// Reasoning that was shown.
-    pub(super) reasoning: u64,
-    /// How many tool calls that were.
-    pub(super) calls: u64,
-}
-
 /// A counter for each channel. At most [`Channels::OPEN_MAX`] at a time: a response that interleaves more has the
 /// oldest of them closed, which may cost a token each time.
 #[derive(Debug)]
 pub(super) struct Channels {
     vocabulary: Vocabulary,
     open: Vec<(Channel, TextCounter)>,
-    closed: Counted,
+    closed: Delivered,
 }
 
 impl Channels {
     const OPEN_MAX: usize = 128;
 
     pub(super) fn new(vocabulary: Vocabulary) -> Self {
-        Self { vocabulary, open: Vec::new(), closed: Counted::default() }
+        Self { vocabulary, open: Vec::new(), closed: Delivered::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -80,45 +69,32 @@ impl Channels {
         }
         if self.open.len() >= Self::OPEN_MAX {
             let (channel, counter) = self.open.remove(0);
-            self.closed.add(channel.kind, counter.count());
+            add(&mut self.closed, channel.kind, counter.count());
         }
         let mut counter = TextCounter::new(self.vocabulary);
         counter.push(text);
         self.open.push((channel, counter));
     }
 
-    pub(super) fn count(&self) -> Counted {
-        let mut counted = self.closed;
+    /// What was counted, all channels together.
+    pub(super) fn delivered(&self) -> Delivered {
+        let mut delivered = self.closed;
+        delivered.is_exact = self.vocabulary.is_built_in();
         for (channel, counter) in &self.open {
-            counted.add(channel.kind, counter.count());
+            add(&mut delivered, channel.kind, counter.count());
+            delivered.is_exact &= counter.is_exact();
         }
-        counted
-    }
-
-    /// Whether every count is exact.
-    pub(super) fn is_exact(&self) -> bool {
-        self.vocabulary.is_built_in() && self.open.iter().all(|(_, counter)| counter.is_exact())
+        delivered
     }
 }
 
-impl Counted {
-    fn add(&mut self, kind: Kind, count: u64) {
-        match kind {
-            Kind::Text | Kind::ToolArguments => self.output = self.output.saturating_add(count),
-            Kind::ToolName => {
-                self.output = self.output.saturating_add(count);
-                self.calls = self.calls.saturating_add(1);
-            }
-            Kind::Reasoning => self.reasoning = self.reasoning.saturating_add(count),
+fn add(delivered: &mut Delivered, kind: Kind, count: u64) {
+    match kind {
+        Kind::Text | Kind::ToolArguments => delivered.output = delivered.output.saturating_add(count),
+        Kind::ToolName => {
+            delivered.output = delivered.output.saturating_add(count);
+            delivered.calls = delivered.calls.saturating_add(1);
         }
-    }
-
-    /// What was counted after `earlier`.
-    pub(super) fn since(self, earlier: Self) -> Self {
-        Self {
-            output: self.output.saturating_sub(earlier.output),
-            reasoning: self.reasoning.saturating_sub(earlier.reasoning),
-            calls: self.calls.saturating_sub(earlier.calls),
-        }
+        Kind::Reasoning => delivered.reasoning = delivered.reasoning.saturating_add(count),
     }
 }

@@ -2,30 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::tokens::Vocabulary;
+use crate::tokens::{Span, Vocabulary, Yardstick};
 
 /// What is known of a request before its response: all of it optional.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expected {
     pub(super) model: Option<Arc<str>>,
-    pub(super) prompt: Option<Range>,
+    pub(super) prompt: Option<Span>,
     pub(super) max_output: Option<u64>,
     pub(super) max_reasoning: Option<u64>,
     pub(super) vocabulary: Option<Vocabulary>,
-}
-
-/// A number that lies somewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) low: u64,
-    pub(super) point: u64,
-    pub(super) high: u64,
-}
-
-impl Range {
-    pub(super) fn exactly(count: u64) -> Self {
-        Self { low: count, point: count, high: count }
-    }
+    pub(super) yardstick: Option<Yardstick>,
 }
 
 /// How much of its reasoning a model shows.

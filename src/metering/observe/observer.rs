@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::api::{Api, Reader};
-use super::expect::{Expected, Range};
+use super::expect::Expected;
 use super::tally::Tally;
 use crate::metering::wire::{EVENT_BYTES_MAX, Event, EventStream, Framing, JsonLines, JsonValues, Sse};
-use crate::tokens::{Observer, Remark, UsageReport, Vocabulary};
+use crate::tokens::{Delivered, Observer, Remark, Span, UsageReport, Vocabulary, Yardstick};
 
 /// Observes responses of one of the built-in APIs.
 ///
@@ -69,14 +69,14 @@ impl ApiObserver {
     /// How many tokens the prompt has, as the host counted it. Used until the provider says it.
     #[must_use]
     pub fn prompt_tokens(mut self, count: u64) -> Self {
-        self.tally.expected().prompt = Some(Range::exactly(count));
+        self.tally.expected().prompt = Some(Span::exactly(count));
         self
     }
 
     /// What the prompt's tokens lie between. A response that never says it is billed at `point`.
     #[must_use]
     pub fn prompt_between(mut self, low: u64, point: u64, high: u64) -> Self {
-        self.tally.expected().prompt = Some(Range { low, point, high });
+        self.tally.expected().prompt = Some(Span { low, point, high });
         self
     }
 
@@ -102,12 +102,24 @@ impl ApiObserver {
         self
     }
 
+    /// How the provider measures what is delivered, where more is known of it than its model's name tells.
+    #[must_use]
+    pub fn yardstick(mut self, yardstick: Yardstick) -> Self {
+        self.tally.expected().yardstick = Some(yardstick);
+        self
+    }
+
     /// Skips events of more than this many bytes instead of
     /// [`EVENT_BYTES_MAX`](crate::metering::wire::EVENT_BYTES_MAX).
     #[must_use]
     pub fn event_bytes_max(mut self, limit: usize) -> Self {
         self.event_bytes_max = limit;
         self
+    }
+
+    /// What was counted of the response so far, whatever its provider says.
+    pub fn delivered(&self) -> Delivered {
+        self.tally.delivered()
     }
 
     /// The API it reads.

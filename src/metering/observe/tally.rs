@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::channels::{Channel, Channels, Counted};
-use super::expect::{Expected, Range, Reasoning};
+use super::channels::{Channel, Channels};
+use super::expect::{Expected, Reasoning};
 use super::figures::Figures;
-use crate::tokens::{Bounds, Certainty, Remark, TokenClass, Usage, UsageReport, Vocabulary};
+use crate::tokens::{
+    Bounds, Certainty, Delivered, Remark, Span, TokenClass, Usage, UsageReport, Vocabulary, Yardstick,
+};
 
 /// The most a model reasons in one response when nothing limits it: no provider sells more than this.
 const REASONING_MAX: u64 = 131_072;
@@ -14,6 +16,9 @@ const REASONING_MAX: u64 = 131_072;
 const REASONING_POINT: u64 = 400;
 /// A summary is about half as long as what it sums up, in recorded responses.
 const SUMMARY_FACTOR: u64 = 2;
+
+/// What a model writes to the tools that its provider runs, which is billed and not always shown.
+const HOSTED_TOOL: Span = Span::between(0, 0, 256);
 
 /// Whether a provider's usage is its last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ pub(super) struct Tally {
     /// Whether the input figures can still grow.
     input_grows: bool,
     /// What was counted when the output figures were written.
-    then: Counted,
+    then: Delivered,
     channels: Option<Channels>,
     hides_reasoning: bool,
     failed: bool,
@@ -51,7 +56,7 @@ impl Tally {
             figures: Figures::default(),
             output: None,
             input_grows: false,
-            then: Counted::default(),
+            then: Delivered::default(),
             channels: None,
             hides_reasoning: false,
             failed: false,
@@ -84,9 +89,14 @@ impl Tally {
 
     /// Text was delivered.
     pub(super) fn text(&mut self, channel: Channel, text: &str) {
-        if !text.is_empty() {
-            let vocabulary = self.vocabulary();
-            self.channels.get_or_insert_with(|| Channels::new(vocabulary)).push(channel, text);
+        if text.is_empty() {
+            return;
+        }
+        if self.channels.is_none() {
+            self.channels = Some(Channels::new(self.vocabulary()));
+        }
+        if let Some(channels) = &mut self.channels {
+            channels.push(channel, text);
         }
     }
 
@@ -106,7 +116,7 @@ impl Tally {
         });
         if figures.output.is_some() {
             self.output = Some(standing);
-            self.then = self.counted();
+            self.then = self.delivered();
         }
     }
 
@@ -148,8 +158,16 @@ impl Tally {
         self.ended && self.output == Some(Standing::Last)
     }
 
-    fn counted(&self) -> Counted {
-        self.channels.as_ref().map(Channels::count).unwrap_or_default()
+    /// What was counted of the response, whatever its provider says.
+    pub(super) fn delivered(&self) -> Delivered {
+        let mut delivered = self.channels.as_ref().map(Channels::delivered).unwrap_or_default();
+        delivered.has_ended = self.ended;
+        delivered
+    }
+
+    fn yardstick(&self) -> Yardstick {
+        let model = self.model.as_ref().or(self.expected.model.as_ref());
+        self.expected.yardstick.unwrap_or_else(|| Yardstick::of_model(model.map_or("", |model| model)))
     }
 
     pub(super) fn report(&self) -> UsageReport {
@@ -160,13 +178,13 @@ impl Tally {
         let mut drawn = Drawn::new(split.usage);
         if self.is_refusal() {
             // An error instead of an answer: nothing was generated, and no provider bills for it.
-            drawn.set(TokenClass::Input, Range::exactly(0));
-            drawn.set(TokenClass::Output, Range::exactly(0));
+            drawn.set(TokenClass::Input, Span::exactly(0));
+            drawn.set(TokenClass::Output, Span::exactly(0));
         } else {
             self.draw_input(&mut drawn, &mut remarks);
             self.draw_output(&mut drawn, &mut remarks);
             if split.unnamed > 0 {
-                drawn.set(TokenClass::Reasoning, Range { low: 0, point: split.unnamed, high: split.unnamed });
+                drawn.set(TokenClass::Reasoning, Span { low: 0, point: split.unnamed, high: split.unnamed });
             }
         }
         let certainty = if drawn.low != drawn.high || drawn.is_open {
@@ -210,35 +228,30 @@ impl Tally {
         if self.output == Some(Standing::Last) {
             return;
         }
+        let yardstick = self.yardstick();
+        let mut delivered = self.delivered();
         if self.output.is_some() {
             // What the provider said so far, and what was delivered since. It reports what it hides as it goes.
             remarks.insert(Remark::UsageSoFar);
-            let since = self.counted().since(self.then);
-            drawn.add(TokenClass::Output, self.range_of(since.output));
-            if since.reasoning > 0 {
-                drawn.add(TokenClass::Reasoning, self.range_of(since.reasoning));
+            delivered = delivered.since(self.then);
+            drawn.add(TokenClass::Output, yardstick.output(&delivered));
+            if delivered.reasoning > 0 {
+                drawn.add(TokenClass::Reasoning, yardstick.reasoning(&delivered));
             }
             return;
         }
-        let counted = self.counted();
         drawn.is_counted = true;
-        drawn.set(TokenClass::Output, self.range_of(counted.output));
-        let hides = self.hides_reasoning || self.model_hides_reasoning();
-        if hides {
+        let mut output = yardstick.output(&delivered);
+        if self.input_grows {
+            output = output.plus(HOSTED_TOOL);
+        }
+        drawn.set(TokenClass::Output, output);
+        if self.hides_reasoning || self.model_hides_reasoning() {
             remarks.insert(Remark::HiddenReasoning);
-            drawn.set(TokenClass::Reasoning, self.hidden_reasoning(counted));
-        } else if counted.reasoning > 0 {
-            drawn.set(TokenClass::Reasoning, self.range_of(counted.reasoning));
+            drawn.set(TokenClass::Reasoning, self.hidden_reasoning(output, yardstick.reasoning(&delivered)));
+        } else if delivered.reasoning > 0 {
+            drawn.set(TokenClass::Reasoning, yardstick.reasoning(&delivered));
         }
-    }
-
-    /// A count, as sure as the vocabulary is.
-    fn range_of(&self, count: u64) -> Range {
-        if self.channels.as_ref().is_none_or(Channels::is_exact) {
-            return Range::exactly(count);
-        }
-        let margin = count / 3 + 8;
-        Range { low: count.saturating_sub(margin), point: count, high: count.saturating_add(margin) }
     }
 
     fn model_hides_reasoning(&self) -> bool {
@@ -250,12 +263,12 @@ impl Tally {
 
     /// Reasoning that is billed and not shown: somewhere between nothing and what the request allows. A summary may
     /// even be longer than what it sums up.
-    fn hidden_reasoning(&self, counted: Counted) -> Range {
-        let left = self.expected.max_output.map(|max| max.saturating_sub(counted.output));
+    fn hidden_reasoning(&self, output: Span, shown: Span) -> Span {
+        let left = self.expected.max_output.map(|max| max.saturating_sub(output.low));
         let limit = left.into_iter().chain(self.expected.max_reasoning).min().unwrap_or(REASONING_MAX);
-        let high = limit.max(counted.reasoning);
-        let point = counted.reasoning.saturating_mul(SUMMARY_FACTOR).max(REASONING_POINT).min(high);
-        Range { low: 0, point, high }
+        let high = limit.max(shown.high);
+        let point = shown.point.saturating_mul(SUMMARY_FACTOR).max(REASONING_POINT).min(high);
+        Span { low: 0, point, high }
     }
 }
 
@@ -275,15 +288,15 @@ impl Drawn {
         Self { low: usage, point: usage, high: usage, is_counted: false, is_open: false }
     }
 
-    fn set(&mut self, class: TokenClass, range: Range) {
+    fn set(&mut self, class: TokenClass, range: Span) {
         self.low.set(class, Some(range.low));
         self.point.set(class, Some(range.point));
         self.high.set(class, Some(range.high));
     }
 
-    fn add(&mut self, class: TokenClass, range: Range) {
+    fn add(&mut self, class: TokenClass, range: Span) {
         let plus = |usage: &Usage, more: u64| usage.get(class).unwrap_or(0).saturating_add(more);
-        let sum = Range {
+        let sum = Span {
             low: plus(&self.low, range.low),
             point: plus(&self.point, range.point),
             high: plus(&self.high, range.high),

@@ -171,10 +171,10 @@ impl Reader for Chat {
 impl Chat {
     fn choice(&mut self, choice: &Choice<'_>, tally: &mut Tally) {
         let index = choice.index.0.unwrap_or(0);
-        tally.text(Channel::text(index), choice.text.as_str());
         match (&choice.delta, &choice.message.0) {
             (Some(message), _) | (None, Some(message)) => said(index, message, tally),
-            (None, None) => {}
+            // Text completions. Some send it beside a delta that says the same.
+            (None, None) => tally.text(Channel::text(index), choice.text.as_str()),
         }
         self.has_finished |= !choice.finish_reason.is_empty();
     }

@@ -1,0 +1,134 @@
+//! From what was counted of a response to what its provider bills for it.
+//!
+//! A model says more than is delivered: the tokens that end an answer, begin and end its thinking, and wrap a tool call.
+//! For models with a public chat template these follow from the template. For the others, and for text whose vocabulary
+//! is not public, the ranges are what recorded responses show, with some room.
+
+use super::span::Span;
+use super::text::begins_a_word;
+
+/// What was counted of a response, before anything is added for what is billed and not delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivered {
+    /// Tokens of text, and of the names and arguments of tool calls.
+    pub output: u64,
+    /// Tokens of reasoning that was shown.
+    pub reasoning: u64,
+    /// Tool calls.
+    pub calls: u64,
+    /// Whether the answer came to its end, for models that are billed for saying so.
+    pub has_ended: bool,
+    /// Whether the counts are those of the model's own tokenizer.
+    pub is_exact: bool,
+}
+
+impl Delivered {
+    /// What was delivered after `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            output: self.output.saturating_sub(earlier.output),
+            reasoning: self.reasoning.saturating_sub(earlier.reasoning),
+            calls: self.calls.saturating_sub(earlier.calls),
+            ..self
+        }
+    }
+}
+
+/// How a model's provider measures what the model delivers.
+///
+/// ```
+/// use prepaid::tokens::{Delivered, Span, Yardstick};
+///
+/// let mut delivered = Delivered::default();
+/// (delivered.output, delivered.has_ended, delivered.is_exact) = (50, true, true);
+/// // Llama says once that it is done; what was counted exactly stays as it is.
+/// assert_eq!(Yardstick::of_model("llama-3.3-70b").output(&delivered), Span::exactly(51));
+/// // Claude's vocabulary is not public: what another one counts is scaled, and lies between bounds.
+/// delivered.is_exact = false;
+/// let span = Yardstick::of_model("claude-sonnet-4-5").output(&delivered);
+/// assert!(span.low < 55 && span.high > 65);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Yardstick {
+    /// Tokens of text in thousandths of what a stand-in for the model's vocabulary counts.
+    pub text: Span,
+    begin: Span,
+    end: Span,
+    think: Span,
+    call: Span,
+}
+
+type Row = (&'static [&'static str], [[u64; 3]; 5]);
+
+/// Words in a model's name, and its yardstick. The first row that fits is taken; the last one fits all.
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // words,                   text per mille,      begin,     end,       think,       call
+    // Harmony: `<|channel|>final<|message|>` … `<|return|>`; thoughts add `<|end|><|start|>assistant` and their channel.
+    (&["gpt-oss"],              [[800, 1000, 1250],  [3, 3, 3], [1, 1, 1], [6, 6, 6],   [5, 8, 16]]),
+    (&["gpt-5", "gpt-6"],       [[800, 1000, 1250],  [3, 3, 3], [1, 1, 1], [2, 2, 8],   [5, 13, 30]]),
+    (&["o1", "o3", "o4", "codex"],
+                                [[800, 1000, 1250],  [0, 3, 3], [1, 1, 1], [0, 2, 10],  [5, 13, 30]]),
+    (&["gpt"],                  [[800, 1000, 1250],  [0, 0, 0], [0, 0, 0], [0, 0, 0],   [7, 7, 16]]),
+    (&["opus-4-7", "opus-4.7", "opus-4-8", "opus-4.8", "opus-5", "sonnet-5", "fable-5"],
+                                [[1150, 1480, 2000], [0, 0, 0], [3, 3, 3], [5, 10, 60], [30, 50, 180]]),
+    (&["claude"],               [[880, 1160, 1400],  [0, 0, 0], [3, 3, 3], [5, 10, 16], [0, 45, 160]]),
+    (&["gemini", "gemma"],      [[700, 1060, 1300],  [0, 0, 0], [0, 0, 1], [0, 0, 0],   [0, 7, 100]]),
+    (&["grok"],                 [[900, 1000, 1150],  [0, 0, 0], [0, 0, 1], [0, 0, 0],   [10, 20, 45]]),
+    // `<|eot_id|>`; a distillation's `<think>`, `</think>` and the line ends around them.
+    (&["llama"],                [[800, 1000, 1250],  [0, 0, 0], [1, 1, 1], [4, 4, 4],   [8, 15, 24]]),
+    // `</think>`. Its end-of-sentence token is not billed.
+    (&["deepseek"],             [[800, 1000, 1250],  [0, 0, 0], [0, 0, 0], [1, 1, 1],   [10, 30, 75]]),
+    // `</s>`, `[THINK]`, `[/THINK]`, and `[TOOL_CALLS]` with `[ARGS]`.
+    (&["mistral", "ministral", "magistral", "devstral", "codestral", "voxtral", "pixtral"],
+                                [[750, 1000, 1350],  [0, 0, 0], [1, 1, 1], [2, 2, 2],   [2, 2, 9]]),
+    // `<|im_end|>`, and `<think>\n` … `\n</think>\n\n`.
+    (&["qwen", "qwq"],          [[800, 1000, 1250],  [0, 0, 4], [1, 1, 1], [3, 3, 4],   [8, 13, 40]]),
+    (&["kimi"],                 [[800, 1000, 1250],  [0, 0, 0], [0, 0, 1], [0, 0, 1],   [7, 10, 16]]),
+    // `<|user|>` (or another role) ends an answer; `</think>`.
+    (&["glm"],                  [[800, 1000, 1250],  [0, 0, 0], [1, 1, 1], [1, 1, 1],   [0, 13, 20]]),
+    (&["nova"],                 [[850, 1010, 1200],  [0, 0, 0], [0, 2, 6], [0, 5, 10],  [10, 35, 80]]),
+    (&["command", "cohere"],    [[850, 1040, 1150],  [0, 0, 0], [0, 3, 4], [0, 4, 12],  [15, 27, 50]]),
+    (&[""],                     [[650, 1000, 1500],  [0, 0, 4], [0, 1, 4], [0, 3, 12],  [0, 15, 60]]),
+];
+
+impl Yardstick {
+    /// The yardstick of a model, from its name.
+    pub fn of_model(model: &str) -> Self {
+        let name = model.to_ascii_lowercase();
+        let row = ROWS.iter().find(|(words, _)| words.iter().any(|word| begins_a_word(&name, word)));
+        let spans = row.map(|(_, spans)| *spans).unwrap_or_default();
+        let [text, begin, end, think, call] = spans.map(|[low, point, high]| Span::between(low, point, high));
+        Self { text, begin, end, think, call }
+    }
+
+    /// Output tokens of what was delivered, reasoning apart.
+    pub fn output(&self, delivered: &Delivered) -> Span {
+        let mut span = self.scaled(delivered.output, delivered.is_exact).plus(self.call.times(delivered.calls));
+        if delivered.output > 0 {
+            span = span.plus(self.begin);
+        }
+        if delivered.has_ended {
+            span = span.plus(self.end);
+        }
+        span
+    }
+
+    /// Reasoning tokens of what was delivered, if all of it was shown.
+    pub fn reasoning(&self, delivered: &Delivered) -> Span {
+        match delivered.reasoning {
+            0 => Span::default(),
+            // What ends a thought is billed once it has ended.
+            count if delivered.output > 0 || delivered.has_ended => {
+                self.scaled(count, delivered.is_exact).plus(self.think)
+            }
+            count => self.scaled(count, delivered.is_exact),
+        }
+    }
+
+    fn scaled(&self, count: u64, is_exact: bool) -> Span {
+        if is_exact { Span::exactly(count) } else { self.text.thousandths_of(count) }
+    }
+}
