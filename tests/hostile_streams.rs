@@ -584,3 +584,48 @@ async fn hostile_bodies_pass_through_unchanged_and_each_closes_one_hold() {
     assert!(audit.findings.is_empty(), "{:?}", audit.findings);
     assert_eq!((audit.holds, audit.open_holds), (number, 0), "one closed hold for each body");
 }
+
+#[test]
+fn usage_of_a_message_that_goes_on_is_not_its_last() {
+    let start =
+        r#"{"type":"message_start","message":{"model":"claude-3-haiku","usage":{"input_tokens":9,"output_tokens":1}}}"#;
+    let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello there"}}"#;
+    let so_far = r#"{"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":5}}"#;
+    let last = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":12}}"#;
+    let stop = r#"{"type":"message_stop"}"#;
+    let anthropic = |events: &[&str]| {
+        let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        fuzz::report(Api::Anthropic, [stream.as_bytes()])
+    };
+    let (report, is_final) = anthropic(&[start, text, so_far, text]);
+    assert!(!is_final && count(&report, TokenClass::Output) > Some(5), "{report:?}");
+    assert!(report.remarks.contains(&Remark::UsageSoFar));
+    let (report, is_final) = anthropic(&[start, text, so_far, text, last, stop]);
+    assert_eq!((count(&report, TokenClass::Output), is_final), (Some(12), true));
+    assert_eq!((report.certainty, report.remarks.len()), (Certainty::Reported, 0));
+    let (report, is_final) = anthropic(&[start, text]);
+    assert!(!is_final && count(&report, TokenClass::Output) > Some(1), "a placeholder is no count: {report:?}");
+}
+
+#[test]
+fn a_character_split_over_two_events_loses_no_text() {
+    let half = |escape: &str| {
+        format!(r#"{{"model":"gpt-4o","choices":[{{"index":0,"delta":{{"content":"many words here {escape}"}}}}]}}"#)
+    };
+    let report = chat(&[&half(r"\ud83d"), &half(r"\ude00")]);
+    assert!(count(&report, TokenClass::Output) >= Some(6), "{report:?}");
+}
+
+#[test]
+fn only_a_blocked_prompt_ends_a_gemini_stream_before_its_answer() {
+    let event = |feedback: &str| {
+        let event = format!(
+            r#"{{"promptFeedback":{{{feedback}}},"usageMetadata":{{"promptTokenCount":4,"totalTokenCount":4}}}}"#
+        );
+        fuzz::report(Api::Gemini, [format!("data: {event}\n\n").as_bytes()])
+    };
+    let (report, is_final) = event(r#""blockReason":"SAFETY""#);
+    assert!(is_final);
+    assert_eq!((count(&report, TokenClass::Input), count(&report, TokenClass::Output)), (Some(4), Some(0)));
+    assert!(!event(r#""safetyRatings":[]"#).1);
+}

@@ -1,8 +1,10 @@
 //! Lenient JSON: what is missing, odd or new costs its own field and nothing else.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use memchr::memchr;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -91,7 +93,11 @@ impl<'a> Text<'a> {
         };
         match memchr(b'\\', inner.as_bytes()) {
             None => Self(Some(Cow::Borrowed(inner))),
-            Some(_) => Self(serde_json::from_str(lexeme).ok().map(Cow::Owned)),
+            Some(_) => {
+                // Half a surrogate pair, where a provider split one over two events, is no UTF-8: it is replaced.
+                let unescaped = serde_json::from_str::<Unescaped>(lexeme).ok();
+                Self(unescaped.map(|Unescaped(bytes)| Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())))
+            }
         }
     }
 
@@ -108,6 +114,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
         Ok(Self::of_lexeme(raw.get()))
+    }
+}
+
+/// The bytes of a string; half surrogate pairs are allowed.
+struct Unescaped(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Unescaped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Unescaped;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Unescaped, E> {
+                Ok(Unescaped(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
     }
 }
 
@@ -225,7 +254,21 @@ impl<'de> Deserialize<'de> for Count {
 
 #[cfg(test)]
 mod tests {
-    use super::Count;
+    use super::{Count, Text};
+
+    #[test]
+    fn a_text_is_a_string_whatever_is_escaped_in_it() {
+        for (lexeme, text) in [
+            (r#""plain €""#, Some("plain €")),
+            (r#""a\nb\u20ac\ud83d\ude00""#, Some("a\nb€😀")),
+            (r#""half \ud83d""#, Some("half \u{fffd}\u{fffd}\u{fffd}")),
+            ("7", None),
+            ("null", None),
+            (r#"["a"]"#, None),
+        ] {
+            assert_eq!(Text::of_lexeme(lexeme).0.as_deref(), text, "{lexeme}");
+        }
+    }
 
     #[test]
     fn a_count_is_a_whole_number_that_can_be() {

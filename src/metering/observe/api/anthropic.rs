@@ -76,6 +76,8 @@ struct Delta<'a> {
     #[serde(borrow, default)]
     partial_json: Text<'a>,
     #[serde(borrow, default)]
+    stop_reason: Text<'a>,
+    #[serde(borrow, default)]
     content: Content<'a>,
 }
 
@@ -117,9 +119,13 @@ struct Iteration {
 }
 
 impl Reader for Messages {
-    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool {
         if json.trim() == "[DONE]" {
             return true;
+        }
+        // Bedrock's frames, which have no type inside.
+        if name.ends_with("Exception") {
+            tally.failed();
         }
         let Some(event) = object::<Envelope<'_>>(json) else {
             return false;
@@ -163,11 +169,16 @@ impl Messages {
                 }
             }
             "message_delta" => {
+                // More may follow until the message has a reason to stop.
+                let stops = event.delta.0.as_ref().is_some_and(|delta| !delta.stop_reason.is_empty());
                 if let Some(usage) = &event.usage.0 {
-                    self.said(usage, tally);
+                    self.said(usage, if stops { Standing::Last } else { Standing::SoFar }, tally);
                 }
             }
-            "message_stop" => tally.end(),
+            "message_stop" => {
+                tally.settle_usage();
+                tally.end();
+            }
             "message" => match object::<Message<'_>>(json) {
                 Some(message) => self.whole(&message, tally),
                 None => return false,
@@ -193,7 +204,7 @@ impl Messages {
             self.block(index as u64, block, true, tally);
         }
         if let Some(usage) = &message.usage.0 {
-            self.said(usage, tally);
+            self.said(usage, Standing::Last, tally);
         }
     }
 
@@ -218,22 +229,21 @@ impl Messages {
                 tally.text(Channel::tool_name(index, 0), block.name.as_str());
                 tally.input_grows();
             }
-            _ => {}
-        }
-        if block.kind.as_str() == "compaction" {
-            for part in &block.content.0 {
-                tally.text(Channel::text(index), part.text.as_str());
+            "compaction" => {
+                for part in &block.content.0 {
+                    tally.text(Channel::text(index), part.text.as_str());
+                }
             }
+            _ => {}
         }
     }
 
-    fn said(&mut self, usage: &Usage, tally: &mut Tally) {
-        let beside = usage.iterations.0.iter();
-        if beside.into_iter().any(|iteration| iteration.kind != "message") {
+    fn said(&mut self, usage: &Usage, standing: Standing, tally: &mut Tally) {
+        if usage.iterations.0.iter().any(|iteration| iteration.kind != "message") {
             tally.remark(Remark::UsageBeside);
         }
         let figures = self.figures(usage, tally);
-        tally.usage(&figures, Standing::Last);
+        tally.usage(&figures, standing);
     }
 
     fn figures(&mut self, usage: &Usage, tally: &mut Tally) -> Figures {

@@ -62,9 +62,15 @@ struct Content<'a> {
     model: Text<'a>,
     #[serde(default)]
     error: Present,
-    /// The prompt was refused.
-    #[serde(default, rename = "promptFeedback")]
-    feedback: Present,
+    #[serde(borrow, default, rename = "promptFeedback")]
+    feedback: Object<Feedback<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Feedback<'a> {
+    /// The prompt was refused: no candidate will come.
+    #[serde(borrow, default, rename = "blockReason")]
+    block_reason: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,7 +157,7 @@ impl Reader for Contents {
             tally.failed();
         }
         tally.model(content.model.as_str());
-        let mut is_last = content.feedback.0;
+        let mut is_last = content.feedback.0.is_some_and(|feedback| !feedback.block_reason.is_empty());
         for candidate in content.candidates.0.iter() {
             self.candidate(candidate, tally);
             is_last |= !candidate.finish_reason.is_empty();
