@@ -5,6 +5,7 @@
 
 mod cases;
 mod charges;
+mod damage;
 mod genai;
 mod lists;
 #[cfg(feature = "sqlite")]
