@@ -17,7 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::routing::post;
 use futures_util::StreamExt;
 use prepaid::metering::Cut;
-use prepaid::model::{Hold, HoldState};
+use prepaid::model::{Cap, Hold, HoldState, Scope, Window};
 use prepaid::pricing::{PriceBook, Tariff};
 use prepaid::tokens::TokenClass;
 use prepaid::{AccountHandle, Amount, Asset, Ledger};
@@ -233,6 +233,22 @@ async fn money_that_is_held_by_another_request_may_come_back_so_waiting_helps() 
     running.bytes().await.unwrap();
     scene.closed("first").await;
     scene.end("0.0045", truth()).await;
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_is_answered_429_until_it_resets() {
+    let scene = Scene::recorded("1", Duration::ZERO).await;
+    let scope = Scope::new(format!("model:{MODEL}")).unwrap();
+    scene.alice.set_budget(scope, Window::day("UTC".parse().unwrap()), Cap::Requests(1)).await.unwrap();
+    assert_eq!(scene.ask("one", json!({})).await.status(), StatusCode::OK);
+    let response = scene.ask("two", json!({})).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = text(&response, "retry-after").unwrap().parse().unwrap();
+    assert!((1..=86_400).contains(&wait), "{wait}");
+    let error = read(response).await["error"].take();
+    assert_eq!(error["type"], "budget_exhausted");
+    assert_eq!(error["budget"], json!({ "scope": "model:gpt-4o", "limit": { "requests": 1 }, "left": 0 }));
+    scene.end("1", truth()).await;
 }
 
 #[tokio::test]

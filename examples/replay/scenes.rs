@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use prepaid::metering::{Cut, MeterOptions, Metered, Slicing};
+use prepaid::model::{Cap, LotClass, Scope, Window};
 use prepaid::tokens::Certainty;
 use prepaid::{AccountHandle, Amount, DenialReason, OpenHold, Reserved};
 
@@ -29,9 +30,9 @@ const MISTRAL: &str = "openai-chat__mistral__mistral-large-latest__1";
 
 /// Plays every scene.
 pub(crate) async fn play(stage: &Stage) -> Result<Vec<Line>> {
-    let (finished, cut, repeated, short) =
-        tokio::try_join!(finished(stage), cut(stage), repeated(stage), short_of_money(stage))?;
-    Ok([finished, cut, repeated, short].concat())
+    let (finished, cut, repeated, short, limited) =
+        tokio::try_join!(finished(stage), cut(stage), repeated(stage), short_of_money(stage), limited(stage))?;
+    Ok([finished, cut, repeated, short, limited].concat())
 }
 
 /// Streams that end as they should: the bill is the provider's usage, to the last unit.
@@ -61,6 +62,32 @@ async fn repeated(stage: &Stage) -> Result<Vec<Line>> {
     let (reconnected, retried, fallback) =
         tokio::try_join!(reconnected(stage, &carol), retried(stage, &carol), fallback(stage, &carol))?;
     Ok([vec![reconnected], retried, fallback].concat())
+}
+
+/// A gift is spent before the customer's own money, and a key may ask twice a day.
+async fn limited(stage: &Stage) -> Result<Vec<Line>> {
+    let fay = stage.account("fay", "1.00").await?;
+    fay.grant("welcome", LotClass::Promotional, stage.asset.parse("0.01")?).priority(1).await?;
+    let key = Scope::new("key:trial")?;
+    fay.set_budget(key.clone(), Window::day("UTC".parse()?), Cap::Requests(2)).await?;
+    let offer = stage.offer(GPT_4O_MINI)?;
+    let mut lines = Vec::new();
+    for (name, ended) in [("trial-1", "first of 2 a day: finished"), ("trial-2", "second: finished")] {
+        let hold = offer.reserve(&fay, name, offer.worst()?)?.scopes([key.clone()]).await?.created()?;
+        lines.push(read_to_the_end(&offer, hold, ended).await?);
+    }
+    let Reserved::Denied(denial) = offer.reserve(&fay, "trial-3", offer.worst()?)?.scopes([key]).await? else {
+        return Err("a used up budget admitted a request".into());
+    };
+    if denial.reason != DenialReason::Budget || denial.retry_after.is_none() {
+        return Err(format!("a used up budget was answered {denial}").into());
+    }
+    lines.push(Line::denied(&fay, "trial-3#1", &offer, "third: 429 until tomorrow"));
+    let books = fay.view().await?.books;
+    if books.available.checked_sub(books.available_promo)? != stage.asset.parse_signed("1.00")? {
+        return Err("the customer's own money was spent before the gift".into());
+    }
+    Ok(lines)
 }
 
 /// Sells one stream to its end.
@@ -207,9 +234,9 @@ async fn short_of_money(stage: &Stage) -> Result<Vec<Line>> {
         return Err(format!("money for 2, {} were admitted", admitted.len()).into());
     }
     lines.extend(futures_util::future::try_join_all(admitted).await?);
+    let again = denied[0].hold.clone();
     lines.extend(denied);
-    let last = finish(stage, &dora, "rush-3", GPT_4O_MINI, "asked again: finished").await?;
-    lines.push(last);
+    lines.push(finish(stage, &dora, &again, GPT_4O_MINI, "asked again: finished").await?);
     lines.push(runs_dry(stage).await?);
     Ok(lines)
 }

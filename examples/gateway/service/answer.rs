@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use prepaid::model::{Asset, Hold};
+use prepaid::model::{Asset, Hold, Scope};
 use prepaid::{Balance, Denial, DenialReason, Error, ErrorKind, Refusal};
 use serde_json::{Value, json};
 
@@ -85,11 +85,17 @@ fn unaffordable(denial: &Denial, balance: &Balance) -> Response {
     let (status, kind) = match denial.reason {
         DenialReason::Funds => (StatusCode::PAYMENT_REQUIRED, "insufficient_funds"),
         DenialReason::Frozen | DenialReason::Closed => (StatusCode::FORBIDDEN, "account_not_active"),
+        DenialReason::Budget if denial.retry_after.is_some() => (StatusCode::TOO_MANY_REQUESTS, "budget_exhausted"),
         DenialReason::OpenHolds | DenialReason::HeldTooLarge => (StatusCode::TOO_MANY_REQUESTS, "too_much_in_flight"),
         _ => (StatusCode::PAYMENT_REQUIRED, "over_a_limit"),
     };
     let fields = json!({
         "reason": denial.reason.to_string(),
+        "budget": denial.budget.as_ref().map(|budget| json!({
+            "scope": budget.scope.as_ref().map(Scope::as_str),
+            "limit": budget.cap,
+            "left": budget.left,
+        })),
         "asked": asset.format(denial.asked),
         "grantable": asset.format(denial.grantable),
         "spendable": asset.format(denial.spendable),

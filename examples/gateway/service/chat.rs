@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use prepaid::metering::MeterOptions;
-use prepaid::model::{Label, Measured};
+use prepaid::model::{Label, Measured, ModelName, Scope};
 use prepaid::pricing::{PriceError, Tariff};
 use prepaid::tokens::{TokenClass, Usage};
 use prepaid::{AccountHandle, Amount, DenialReason, OpenHold, Receipt, Reserved};
@@ -131,6 +131,9 @@ struct Request {
     /// What is sent upstream.
     body: Value,
     tariff: Arc<Tariff>,
+    model: ModelName,
+    /// `model:` and its name: what a budget may limit beside the whole account.
+    scope: Scope,
     label: Label,
     /// Input tokens, at most.
     input: u64,
@@ -163,6 +166,8 @@ impl Request {
             original,
             body,
             tariff: Arc::new(tariff),
+            model: ModelName::new(&model).map_err(|error| bad(&error))?,
+            scope: Scope::new(format!("model:{model}")).map_err(|error| bad(&error))?,
             label: Label::new(format!("{}/{model}", service.provider)).map_err(|error| bad(&error))?,
             input: estimate.input,
             output,
@@ -177,8 +182,8 @@ impl Request {
     async fn reserve(&mut self, account: &AccountHandle) -> Result<OpenHold, Refused> {
         let mut reserved = self.ask_for(account).await?;
         if let Reserved::Denied(denial) = &reserved
-            && denial.reason == DenialReason::Funds
-            && let Some(output) = self.affordable(account, denial.grantable)?
+            && matches!(denial.reason, DenialReason::Funds | DenialReason::Budget)
+            && let Some(output) = self.affordable(account).await?
         {
             self.cap(output);
             self.clamped = Some(output);
@@ -208,14 +213,17 @@ impl Request {
             .tariff(Arc::clone(&self.tariff))
             .input(Measured::new(input.amount(), self.input))
             .tokens(self.input.saturating_add(output))
+            .model(self.model.clone())
+            .scopes([self.scope.clone()])
             .label(self.label.clone());
         Ok(reserve.await?)
     }
 
-    /// The longest answer that `grantable` pays for, if it is worth having.
-    fn affordable(&self, account: &AccountHandle, grantable: Amount) -> Result<Option<u64>, Refused> {
-        let asset = account.ledger().asset();
-        let output = self.tariff.max_affordable_output(grantable, self.input, asset).map_err(unpriced)?;
+    /// The longest answer that the account can pay for, if it is worth having.
+    async fn affordable(&self, account: &AccountHandle) -> Result<Option<u64>, Refused> {
+        let output = account
+            .max_affordable_output(&self.tariff, self.input, Some(&self.model), std::slice::from_ref(&self.scope))
+            .await?;
         let each = output.unwrap_or(0) / self.choices;
         Ok((OUTPUT_MIN..self.output).contains(&each).then_some(each))
     }
