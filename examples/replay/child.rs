@@ -69,13 +69,12 @@ pub(crate) fn killed_in_mid_stream(database: &Path, arguments: impl Iterator<Ite
 pub(crate) async fn recover(stage: &Stage) -> Result<Vec<Line>> {
     let offer = stage.offer(RECORDING)?;
     let kim = stage.ledger.account("kim")?;
-    let left = kim.hold(HOLD).await?.ok_or("the hold of the killed process is gone")?;
     let truth = offer.truth_after(DELIVERED)?;
     let lapse = lapsed(&kim);
     let hold =
         timeout(Duration::from_secs(20), lapse).await.map_err(|_| "the hold of a killed process did not lapse")??;
     let lapsed = Line::denied(&kim, &hold.id.to_string(), &offer, "SIGKILL after 200 events: lapsed at its checkpoint")
-        .holding(left.held)
+        .holding(hold.held_at_close)
         .closed(hold.cost().cost, Truth::AtMost(truth));
     let receipt = kim.settle(HOLD, Measured::new(truth, offer.recording.truth.total())).await?;
     if receipt.outcome != Outcome::OkLate {
