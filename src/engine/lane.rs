@@ -61,7 +61,7 @@ pub(crate) struct Delivery {
     unclaimed: Unclaimed,
 }
 
-/// Releases a hold that was made for a caller who did not take it.
+/// Releases a hold that was made for a caller who did not take it: the reserve that made it.
 #[derive(Debug)]
 struct Unclaimed(Option<(Arc<Lane>, Arc<Command>)>);
 
@@ -181,7 +181,7 @@ impl Ticket {
     pub(super) fn answer(self, lane: &Arc<Lane>, result: Result<Reply>) {
         match self.answer {
             Answer::Caller(caller) => {
-                let delivery = result.map(|reply| Delivery::new(lane, &self.command, reply));
+                let delivery = result.map(|reply| Delivery::new(lane, self.command, reply));
                 // A delivery nobody takes releases what it carries.
                 let _ = caller.send(delivery);
             }
@@ -197,16 +197,9 @@ impl Ticket {
 }
 
 impl Delivery {
-    fn new(lane: &Arc<Lane>, command: &Command, reply: Reply) -> Self {
+    fn new(lane: &Arc<Lane>, command: Arc<Command>, reply: Reply) -> Self {
         let created = matches!(reply.answer, Ok(Outcome::Created | Outcome::CreatedPartial));
-        let release = match command.action() {
-            Action::Reserve { hold, .. } if created => {
-                let release = Action::Release { hold: hold.clone(), waive: true };
-                Some((Arc::clone(lane), Arc::new(Command::new(command.account().clone(), release))))
-            }
-            _ => None,
-        };
-        Self { reply, unclaimed: Unclaimed(release) }
+        Self { reply, unclaimed: Unclaimed(created.then(|| (Arc::clone(lane), command))) }
     }
 
     /// Takes the reply: from here on its receiver looks after the hold.
@@ -218,9 +211,13 @@ impl Delivery {
 
 impl Drop for Unclaimed {
     fn drop(&mut self) {
-        if let Some((lane, command)) = self.0.take() {
+        let Some((lane, reserve)) = self.0.take() else {
+            return;
+        };
+        if let Some(hold) = reserve.action().hold() {
+            let release = Action::Release { hold: hold.clone(), waive: true };
             metrics::counter!(telemetry::UNCLAIMED).increment(1);
-            lane.push_unawaited(command);
+            lane.push_unawaited(Arc::new(Command::new(reserve.account().clone(), release)));
         }
     }
 }
