@@ -21,7 +21,7 @@ struct Against {
 
 /// What a ratio should be.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "not every benchmark has both")]
+#[allow(dead_code, reason = "not every benchmark has a goal of each kind")]
 pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
