@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
@@ -11,14 +12,15 @@ use super::lane::{Lane, Ticket};
 use super::outage::OUTAGE;
 use super::spool::Spool;
 use crate::error::{Error, ErrorKind};
-use crate::kernel::Batch;
+use crate::kernel::{Batch, Reply};
 use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::telemetry;
 
 /// Runs until the lane is closed and empty.
 pub(super) async fn run(lane: Arc<Lane>, store: Arc<dyn Store>, settings: EngineSettings, spool: Option<Arc<Spool>>) {
     let kept_back = Vec::new();
-    let mut writer = Writer { lane, store, settings, spool, kept_back, holiday: None, failing_since: None };
+    let mut writer =
+        Writer { lane, store, settings, spool, kept_back, holiday: None, failing_since: None, answering: None };
     loop {
         let failed = match writer.catch_up().await {
             Err(error) => Some(error),
@@ -36,6 +38,7 @@ pub(super) async fn run(lane: Arc<Lane>, store: Arc<dyn Store>, settings: Engine
             break;
         }
     }
+    writer.answered().await;
     writer.lane.finish();
 }
 
@@ -49,6 +52,8 @@ pub(super) struct Writer {
     /// Goes out with the next batch.
     holiday: Option<Duration>,
     failing_since: Option<Instant>,
+    /// Tells the callers of the batch before.
+    answering: Option<JoinHandle<()>>,
 }
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(2);
@@ -138,7 +143,7 @@ impl Writer {
         }
     }
 
-    /// One attempt: on success everybody is answered, and `tickets` is empty.
+    /// One attempt: on success everybody is answered or about to be, and `tickets` is empty.
     async fn commit(&mut self, tickets: &mut Vec<Ticket>) -> Result<(), StoreError> {
         let commands = tickets.iter().map(|ticket| Arc::clone(&ticket.command)).collect();
         let batch = Arc::new(Batch::new(commands).with_pause(self.holiday_due()));
@@ -149,10 +154,30 @@ impl Writer {
         metrics::histogram!(telemetry::BATCH_COMMANDS).record(u32::try_from(tickets.len()).unwrap_or(u32::MAX));
         self.holiday = None;
         self.failing_since = None;
-        for (ticket, reply) in tickets.drain(..).zip(replies) {
-            ticket.answer(&self.lane, Ok(reply));
-        }
+        self.answer(tickets.drain(..).zip(replies).collect()).await;
         Ok(())
+    }
+
+    /// Tells everybody. While more waits, beside the next commit: telling a thousand callers takes as long as writing a
+    /// hundred rows. What comes from the spool is told at once, because the spool is read again next.
+    async fn answer(&mut self, answers: Vec<(Ticket, Reply)>) {
+        self.answered().await;
+        let beside = self.lane.is_waiting() && !answers.iter().any(|(ticket, _)| ticket.is_spooled());
+        let lane = Arc::clone(&self.lane);
+        let tell = move || answers.into_iter().for_each(|(ticket, reply)| ticket.answer(&lane, Ok(reply)));
+        if beside {
+            self.answering = Some(tokio::spawn(async move { tell() }));
+        } else {
+            tell();
+        }
+    }
+
+    /// Waits until the batches before are answered.
+    async fn answered(&mut self) {
+        if let Some(answering) = self.answering.take() {
+            // It ends early only together with the runtime.
+            let _ = answering.await;
+        }
     }
 
     /// Whether the store has failed for so long that nobody should wait for it.

@@ -150,6 +150,11 @@ impl Lane {
         self.done.send_replace(true);
     }
 
+    /// Whether a command waits.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.queue().waiting.is_empty()
+    }
+
     /// Waits for commands and takes at most `max` of them; none once the lane is closed and empty.
     pub(super) async fn take(&self, max: usize) -> Option<Taken> {
         loop {
@@ -177,6 +182,14 @@ impl Lane {
 }
 
 impl Ticket {
+    /// Whether it comes from the spool.
+    pub(super) fn is_spooled(&self) -> bool {
+        match self.answer {
+            Answer::Spooled(..) => true,
+            Answer::Caller(_) | Answer::Kept(_) | Answer::Nobody => false,
+        }
+    }
+
     /// Tells whoever is to be told.
     pub(super) fn answer(self, lane: &Arc<Lane>, result: Result<Reply>) {
         match self.answer {
