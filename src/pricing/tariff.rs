@@ -95,9 +95,9 @@ impl Tariff {
         self.content.tiers.keys().copied()
     }
 
-    /// Whether off-peak rates were selected.
+    /// Whether off-peak rates were selected; tiers other than the standard one have the same rates at all hours.
     pub fn is_off_peak(&self) -> bool {
-        self.content.is_off_peak
+        self.content.is_off_peak && self.content.tier == ServiceTier::Standard
     }
 
     /// The rate per unit of `class` in the selected tier, for a prompt of `prompt_tokens`; `None` if it has no price.
@@ -110,7 +110,7 @@ impl Tariff {
         self.content.request
     }
 
-    /// The factors on the whole cost, in the order they were added.
+    /// The factors on the cost, in the order they were added.
     pub fn adjustments(&self) -> &[Adjustment] {
         &self.content.adjustments
     }

@@ -249,6 +249,8 @@ fn hours_branches_and_tiers_of_ones_own_list_hold() {
     assert_eq!(rate(&hour(6), TokenClass::Input, 1), "0.000004");
     assert_eq!([hour(23).is_off_peak(), hour(6).is_off_peak()], [true, false]);
     assert_eq!(rate(&hour(23), TokenClass::Output, 1), "0.000008");
+    assert!(!hour(23).at_tier(ServiceTier::Priority).is_off_peak());
+    assert_eq!(hour(23).at_tier(ServiceTier::Priority).rate(TokenClass::Input, 1), tariff.rate(TokenClass::Input, 1));
     let priority = tariff.at_tier(ServiceTier::Priority);
     assert_eq!(
         [rate(&priority, TokenClass::Output, 1), rate(&priority, TokenClass::Reasoning, 101)],
