@@ -12,7 +12,7 @@ use prepaid::model::{
 };
 use prepaid::store::{MemoryStore, Store};
 use prepaid::testing::{ManualClock, Rows};
-use prepaid::{AccountId, Amount, Asset, HoldId, Ledger, Measured};
+use prepaid::{AccountId, Amount, Asset, HoldId, Ledger, Measured, Timestamp};
 use tokio::runtime::Runtime;
 
 use super::draw::LEASE;
@@ -29,7 +29,15 @@ pub struct One {
 impl One {
     /// An open account with so much money.
     pub fn with(deposit: i64, limits: Limits, policy: Policy) -> Self {
-        let clock = Arc::new(ManualClock::default());
+        Self::on(Arc::new(ManualClock::default()), deposit, limits, policy)
+    }
+
+    /// An account that is opened at a certain time.
+    pub fn at(now: Timestamp, deposit: i64) -> Self {
+        Self::on(Arc::new(ManualClock::new(now)), deposit, Limits::default(), Policy::default())
+    }
+
+    fn on(clock: Arc<ManualClock>, deposit: i64, limits: Limits, policy: Policy) -> Self {
         let store = Arc::new(MemoryStore::new(LedgerId([7; 16]), clock.clone()));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let one = Self { clock, store, account: "alice".parse().unwrap(), calls: AtomicU8::new(1), runtime };
