@@ -10,6 +10,7 @@
 #![expect(clippy::expect_used, reason = "a suite of tests panics where a store breaks a rule")]
 
 mod accounts;
+mod credit;
 mod holds;
 mod journal;
 mod life;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use accounts::*;
+pub use credit::*;
 pub use holds::*;
 pub use journal::*;
 pub use life::*;
@@ -80,6 +82,15 @@ macro_rules! store_conformance {
             operation_key_of_a_batch_is_known_to_the_rest_of_it
             keys_of_one_account_mean_nothing_in_another
             classes_of_keys_are_apart
+            // Lots and budgets.
+            lot_row_is_kept_whole
+            every_way_of_a_lot_is_kept
+            expired_lots_are_due
+            budget_rows_are_kept_whole
+            budgets_of_other_scopes_and_accounts_are_left_alone
+            windows_are_counted_apart
+            lots_and_budgets_of_a_batch_are_known_to_the_rest_of_it
+            lots_and_budgets_outlive_the_store
             // The journal and the feed.
             journal_is_read_in_order_from_anywhere
             journal_shows_no_other_account
