@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::refold::{Refolded, RefoldedHold};
 use crate::error::Result;
 use crate::kernel::{Counters, KeyTarget, invariant};
-use crate::model::{Account, Entry, Hold, HoldState, KeyHash, LedgerId};
+use crate::model::{Account, AccountId, Entry, Hold, HoldState, KeyHash, LedgerId};
 use crate::store::{Record, Store};
 
 /// What an audit found.
@@ -102,6 +102,7 @@ struct Auditor {
     counters: Counters,
     position: u64,
     accounts: HashMap<i64, Refolded>,
+    names: HashMap<i64, AccountId>,
     keys: HashMap<KeyHash, KeyTarget>,
     expected_keys: Vec<(KeyHash, KeyTarget, String)>,
 }
@@ -114,6 +115,7 @@ impl Auditor {
             counters: Counters::default(),
             position: 0,
             accounts: HashMap::new(),
+            names: HashMap::new(),
             keys: HashMap::new(),
             expected_keys: Vec::new(),
         }
@@ -168,6 +170,7 @@ impl Auditor {
 
     fn account(&mut self, account: &Account) {
         self.audit.accounts += 1;
+        self.names.insert(account.number, account.id.clone());
         if !invariant::balanced(&account.books) {
             self.audit.find("trial_balance", &account.id, format!("totals do not sum to zero: {:?}", account.books));
         }
@@ -181,6 +184,9 @@ impl Auditor {
         self.audit.holds += 1;
         let place = format!("hold {} of account {}", hold.id, hold.account_number);
         self.expected_keys.push((hold.key, KeyTarget::Hold(hold.number), place.clone()));
+        if self.names.get(&hold.account_number).is_some_and(|name| KeyHash::hold(name, &hold.id) != hold.key) {
+            self.audit.find("key_means_one_thing", &place, format!("its key {} is another name's", hold.key));
+        }
         if let Err(rule) = invariant::hold_is_sound(hold) {
             self.audit.find("hold_is_sound", &place, rule);
         }

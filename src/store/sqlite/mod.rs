@@ -292,7 +292,9 @@ async fn start_writer(
         jobs.into_iter().for_each(|job| job(&mut writer));
         let _ = writer.close();
         let end = writer.take_end();
-        drop((writer, lock));
+        drop(writer);
+        // Said aloud: a process that the host is just starting may still have a copy of the open file.
+        let _ = lock.unlock();
         if let Some(end) = end {
             let _ = end.send(());
         }

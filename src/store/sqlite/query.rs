@@ -187,6 +187,7 @@ pub(super) fn tariff(connection: &Connection, hash: TariffHash) -> Result<Option
 
 pub(super) fn scan(connection: &Connection, visitor: &mut Visitor) -> Result<(), StoreError> {
     snapshot(connection, || {
+        intact(connection)?;
         let go_on = visitor(Record::Counters(counters(connection)?))
             && visit(connection, sql::SCAN_ENTRIES, visitor, |row| rows::entry(row, None).map(Record::Entry))?
             && visit(connection, sql::SCAN_ACCOUNTS, visitor, |row| rows::account(row).map(Record::Account))?
@@ -204,6 +205,15 @@ pub(super) fn scan(connection: &Connection, visitor: &mut Visitor) -> Result<(),
         }
         Ok(())
     })
+}
+
+/// Every row may be right and an index over them wrong: then what is looked up is not found.
+fn intact(connection: &Connection) -> Result<(), StoreError> {
+    let verdict: String = prepare(connection, sql::CHECK)?.query_row([], |row| row.get(0)).map_err(of_statement)?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    Err(corrupt(format!("database is damaged, stop, restore a backup, then audit: {verdict}")))
 }
 
 fn visit(

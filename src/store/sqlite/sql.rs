@@ -8,6 +8,8 @@ pub(super) const COMMIT: &str = "commit";
 pub(super) const ROLLBACK: &str = "rollback";
 /// One snapshot for several reads.
 pub(super) const BEGIN_READ: &str = "begin deferred";
+/// Whether pages and indexes are in order: "ok", or the first thing that is not. Reads everything.
+pub(super) const CHECK: &str = "pragma integrity_check(1)";
 
 /// The bucket's counters; one row.
 pub(super) const SELECT_BUCKET: &str = "select position, hold_no, account_no, pause from buckets where bucket = 0";
