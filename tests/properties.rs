@@ -1,7 +1,7 @@
 //! Random command lists against the independent model: the same answers, the same rows, and books in order after every
 //! step.
 //!
-//! `PREPAID_CASES` says how many cases (20,000 by default), `PREPAID_SEED` where they begin; a failure prints both and
+//! `PREPAID_CASES` says how many cases (20,000 by default; `PREPAID_SQLITE_CASES`, 200, on SQLite and memory at once), `PREPAID_SEED` where they begin; a failure prints both and
 //! keeps its case in `tests/properties.regressions`, which is played first ever after.
 
 #![cfg(feature = "testing")]
@@ -53,6 +53,30 @@ fn kernel_agrees_with_the_model() {
     let missed: Vec<_> = CELLS.lines().filter(|line| !met.iter().any(|cell| is(cell, line))).collect();
     println!("{count} cases, {} cells of the state table met", met.len());
     assert!(count < 10_000 || missed.is_empty(), "PREPAID_SEED={seed}: cells that no case met: {missed:?}");
+}
+
+/// The same lists on both: the same answers, and the same rows down to the last hash.
+#[cfg(feature = "sqlite")]
+#[test]
+fn sqlite_answers_and_keeps_what_memory_does() {
+    use prepaid::store::{Store, sqlite::SqliteStore};
+    let count = common::number("PREPAID_SQLITE_CASES", 200);
+    let seed = seed();
+    println!("PREPAID_SEED={seed} PREPAID_SQLITE_CASES={count}");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let outcome = run(seed, u64::MAX, count, |case| {
+        runtime.block_on(async {
+            let folder = common::child::scratch();
+            let clock = Arc::new(ManualClock::default());
+            let store = SqliteStore::open(folder.path().join("ledger.db"), clock.clone()).await;
+            let store = Arc::new(store.map_err(|error| error.to_string())?);
+            let twin = MemoryStore::new(store.ledger(), clock.clone());
+            let mut player = Player::new(store, clock);
+            player.twin = Some(Arc::new(twin));
+            player.play(case, "a").await.map_err(|error| format!("{error}\n{}", player.log.join("\n")))
+        })
+    });
+    assert!(outcome.is_ok(), "PREPAID_SEED={seed} PREPAID_SQLITE_CASES={count}\n{}", outcome.unwrap_err());
 }
 
 fn kernel_shard(seed: u64, shard: u64, count: u64) -> Result<BTreeSet<Cell>, String> {

@@ -18,6 +18,8 @@ pub type Cell = (String, &'static str, &'static str);
 /// A store, its clock, and the model beside it.
 pub struct Player {
     pub store: Arc<dyn Store>,
+    /// Another store that is told the same, if there is one: it has to answer and to keep the same.
+    pub twin: Option<Arc<dyn Store>>,
     pub clock: Arc<ManualClock>,
     pub model: Model,
     pub rows: Rows,
@@ -35,7 +37,15 @@ struct Expected {
 
 impl Player {
     pub fn new(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Self {
-        Self { store, clock, model: Model::default(), rows: Rows::default(), cells: BTreeSet::new(), log: Vec::new() }
+        Self {
+            store,
+            twin: None,
+            clock,
+            model: Model::default(),
+            rows: Rows::default(),
+            cells: BTreeSet::new(),
+            log: Vec::new(),
+        }
     }
 
     /// Plays a whole case. Commands whose steps say so go into one batch with the one before.
@@ -135,12 +145,26 @@ impl Player {
 
     pub async fn submit(&self, commands: Vec<Arc<Command>>) -> Result<Vec<Reply>, String> {
         let count = commands.len();
-        let replies = self.store.commit(0, Arc::new(Batch::new(commands))).await.map_err(|error| error.to_string())?;
+        let batch = Arc::new(Batch::new(commands));
+        let replies = self.store.commit(0, Arc::clone(&batch)).await.map_err(|error| error.to_string())?;
+        if let Some(twin) = &self.twin {
+            let others = twin.commit(0, batch).await.map_err(|error| error.to_string())?;
+            if others != replies {
+                return Err(format!("the stores answer differently: {replies:?} and {others:?}"));
+            }
+        }
         if replies.len() == count { Ok(replies) } else { Err(format!("{} replies to {count}", replies.len())) }
     }
 
     pub async fn dump(&self) -> Result<Rows, String> {
-        Rows::of_bucket(&*self.store, 0).await.map_err(|error| error.to_string())
+        let rows = Rows::of_bucket(&*self.store, 0).await.map_err(|error| error.to_string())?;
+        if let Some(twin) = &self.twin {
+            let others = Rows::of_bucket(&**twin, 0).await.map_err(|error| error.to_string())?;
+            if others != rows {
+                return Err(format!("the stores keep different rows: {rows:?} and {others:?}"));
+            }
+        }
+        Ok(rows)
     }
 
     /// Every account and every hold, as stored and as it should be.
