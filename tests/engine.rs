@@ -307,6 +307,24 @@ async fn close_leaves_what_runs_past_the_deadline_to_its_lease() {
     drop(hold);
 }
 
+/// Whoever drops a hold after the upstream has its request does not know what it used: that is no release.
+#[tokio::test]
+async fn dispatched_hold_that_is_dropped_is_abandoned_and_never_released() {
+    let scene = Scene::new().await;
+    let mut hold = scene.open_hold("dispatched").await;
+    hold.report(amount(4)).await.unwrap();
+    hold.dispatched();
+    drop(hold);
+    drop(scene.open_hold("not-dispatched").await);
+    while state(&scene.alice, "not-dispatched").await == Some(HoldState::Open) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(state(&scene.alice, "not-dispatched").await, Some(HoldState::Released));
+    assert_eq!(state(&scene.alice, "dispatched").await, Some(HoldState::Lapsed));
+    assert_eq!(scene.alice.balance().await.unwrap().available, signed(1_000_000 - 4));
+    scene.audited().await;
+}
+
 /// Neither blocks nor panics; the lease gives the money back.
 #[test]
 fn holds_and_meters_dropped_after_their_runtime_do_nothing() {
