@@ -232,6 +232,39 @@ fn compressed_bodies_are_refused_not_guessed() {
     assert!(!observer.is_final());
 }
 
+#[test]
+fn a_damaged_frame_is_skipped_and_remarked() {
+    let frames =
+        recording("quirks/raw01__bedrock-converse__us.anthropic.claude-sonnet-4-5-20250929-v1-3a0.eventstream");
+    let usual = observed(Api::BedrockConverse, &frames);
+    assert_eq!((count(&usual, TokenClass::Output), usual.remarks.len()), (Some(18), 0));
+    for at in 0..frames.len() {
+        let mut damaged = frames.clone();
+        damaged[at] ^= 1;
+        let report = observed(Api::BedrockConverse, &damaged);
+        let is_remarked =
+            [Remark::SkippedEvent, Remark::UnreadableEvent].iter().any(|remark| report.remarks.contains(remark));
+        assert!(is_remarked, "byte {at}: {report:?}");
+    }
+}
+
+#[test]
+fn a_body_without_any_event_is_remarked() {
+    for body in ["<html>502 Bad Gateway</html>", "busy", "[]"] {
+        assert!(observed(Api::OpenAiChat, body.as_bytes()).remarks.contains(&Remark::UnreadableEvent), "{body}");
+    }
+}
+
+#[test]
+fn images_and_audio_that_nobody_counted_are_remarked() {
+    let image = HELLO.replace(r#""content""#, r#""images":[{"type":"image_url"}],"content""#);
+    let report = chat(&[&image]);
+    assert!(report.remarks.contains(&Remark::MediaUncounted));
+    assert!(matches!(report.certainty, Certainty::Estimated { .. }));
+    let usage = closing(r#"{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}"#);
+    assert!(chat(&[&image, &usage, DONE]).remarks.is_empty(), "the provider counted them");
+}
+
 /// A lie in the closing usage: what is made of it.
 struct Lie {
     usage: &'static str,

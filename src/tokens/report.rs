@@ -74,11 +74,13 @@ pub enum Remark {
     InputGrows,
     /// The model reasons without showing it, and the provider did not say how much: it was estimated.
     HiddenReasoning,
+    /// Audio or images were delivered whose tokens nobody counted: they are not billed.
+    MediaUncounted,
     /// The provider reported an error in place of (the rest of) the response.
     UpstreamError,
     /// An event was too large or damaged, and was skipped.
     SkippedEvent,
-    /// An event (or the whole body) was not what the API sends, and was passed over.
+    /// An event was not what the API sends and was passed over, or the body had no event at all.
     UnreadableEvent,
     /// Text was not valid UTF-8: what was not was replaced before counting.
     InvalidText,

@@ -28,7 +28,7 @@ pub(super) struct Scalar<T>(pub(super) Option<T>);
 #[derive(Debug)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
-/// Something that is there, whatever it is, and not null.
+/// Something that is there, whatever it is, and neither null nor an empty list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Present(pub(super) bool);
 
@@ -78,7 +78,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 impl<'de> Deserialize<'de> for Present {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        Ok(Self(raw.get() != "null"))
+        Ok(Self(!matches!(raw.get(), "null" | "[]")))
     }
 }
 

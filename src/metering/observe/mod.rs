@@ -40,11 +40,12 @@
 //! | another model's name on the way | the first name | `ModelChanged` |
 //! | an error | what was delivered before it | `UpstreamError` |
 //! | an event that is too large, or damaged | nothing of that event | `SkippedEvent` |
-//! | something that is not of this API, or compressed | nothing of it | `UnreadableEvent` |
+//! | something that is not of this API, or compressed, or no event at all | nothing of it | `UnreadableEvent` |
 //! | text that is not UTF-8 | the text with replacement characters | `InvalidText` |
 //! | nothing more, in the middle of its answer | usage so far, and what was counted since | `UsageSoFar` |
 //! | nothing of the prompt, and the host neither | no input | `InputUnknown` |
 //! | nothing of what its tools put into the prompt | the input it began with, as the least | `InputGrows` |
+//! | nothing of the audio or images it sent | none of it | `MediaUncounted` |
 //! | nothing of its hidden reasoning | an estimate between zero and what the request allows | `HiddenReasoning` |
 //!
 //! A number that is missing (or null) is not zero, and zero is not missing.

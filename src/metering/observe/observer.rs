@@ -41,8 +41,8 @@ pub struct ApiObserver {
 enum Wire {
     /// No byte of it was seen.
     Unknown,
-    /// As events.
-    Events(Box<dyn Framing>),
+    /// As events; whether there was one yet.
+    Events(Box<dyn Framing>, bool),
     /// Not at all: it is compressed.
     Closed,
 }
@@ -132,24 +132,28 @@ impl ApiObserver {
     fn wire_of(&mut self, first: u8) -> Wire {
         let limit = self.event_bytes_max;
         match first {
-            0x00 => Wire::Events(Box::new(EventStream::with_limit(limit))),
+            0x00 => Wire::Events(Box::new(EventStream::with_limit(limit)), false),
             // gzip and zstd: whoever asked for a compressed body has to open it.
             0x1F | 0x28 => {
                 self.tally.remark(Remark::UnreadableEvent);
                 Wire::Closed
             }
-            b'{' if self.api == Api::Ollama => Wire::Events(Box::new(JsonLines::with_limit(limit))),
-            b'{' | b'[' => Wire::Events(Box::new(JsonValues::with_limit(limit))),
-            _ => Wire::Events(Box::new(Sse::with_limit(limit))),
+            b'{' if self.api == Api::Ollama => Wire::Events(Box::new(JsonLines::with_limit(limit)), false),
+            b'{' | b'[' => Wire::Events(Box::new(JsonValues::with_limit(limit)), false),
+            _ => Wire::Events(Box::new(Sse::with_limit(limit)), false),
         }
     }
 
     fn drive(&mut self, step: impl FnOnce(&mut dyn Framing, &mut dyn FnMut(Event<'_>))) {
-        let Self { wire: Wire::Events(framing), reader, tally, .. } = self else {
+        let Self { wire: Wire::Events(framing, has_events), reader, tally, .. } = self else {
             return;
         };
-        step(&mut **framing, &mut |event| read_event(&mut **reader, tally, event));
+        step(&mut **framing, &mut |event| {
+            *has_events = true;
+            read_event(&mut **reader, tally, event);
+        });
         if framing.skipped() > 0 {
+            *has_events = true;
             tally.remark(Remark::SkippedEvent);
         }
     }
@@ -160,11 +164,14 @@ fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>) {
     if tally.is_final() {
         return;
     }
+    if event.name == "error" || event.name.ends_with("Exception") {
+        tally.failed();
+    }
     let text = String::from_utf8_lossy(event.data);
     if matches!(text, std::borrow::Cow::Owned(_)) && event.is_whole {
         tally.remark(Remark::InvalidText);
     }
-    let was_read = reader.event(event.name, &text, tally);
+    let was_read = reader.event(&text, tally);
     if !was_read && event.is_whole {
         tally.remark(Remark::UnreadableEvent);
     }
@@ -184,7 +191,7 @@ impl Observer for ApiObserver {
     fn body(&mut self, bytes: &[u8]) {
         if bytes.trim_ascii_start().first() == Some(&b'{') {
             // It is in memory already: no limit on its size helps anybody.
-            self.wire = Wire::Events(Box::new(JsonValues::with_limit(usize::MAX)));
+            self.wire = Wire::Events(Box::new(JsonValues::with_limit(usize::MAX)), false);
         }
         self.feed(bytes);
         self.tally.settle_usage();
@@ -193,6 +200,9 @@ impl Observer for ApiObserver {
 
     fn finish(&mut self) {
         self.drive(|framing, on| framing.finish(on));
+        if matches!(self.wire, Wire::Events(_, false)) {
+            self.tally.remark(Remark::UnreadableEvent);
+        }
         self.tally.finish();
     }
 

@@ -29,6 +29,15 @@ pub(super) enum Standing {
     Last,
 }
 
+/// Why an answer stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The model was done, and is billed for saying so.
+    Done,
+    /// It had to.
+    Limit,
+}
+
 /// What was seen so far. The readers of the APIs write here; [`Tally::report`] draws the sum.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -43,7 +52,11 @@ pub(super) struct Tally {
     then: Delivered,
     channels: Option<Channels>,
     hides_reasoning: bool,
+    /// Audio or images came, whose tokens nobody can count.
+    has_media: bool,
     failed: bool,
+    /// Why the answer stopped, if it said so.
+    stop: Option<Stop>,
     ended: bool,
     remarks: BTreeSet<Remark>,
 }
@@ -59,7 +72,9 @@ impl Tally {
             then: Delivered::default(),
             channels: None,
             hides_reasoning: false,
+            has_media: false,
             failed: false,
+            stop: None,
             ended: false,
             remarks: BTreeSet::new(),
         }
@@ -137,6 +152,21 @@ impl Tally {
         self.hides_reasoning = true;
     }
 
+    /// Audio or an image was delivered.
+    pub(super) fn media(&mut self) {
+        self.has_media = true;
+    }
+
+    /// The answer stopped for this reason, in the provider's words; none, if it did not.
+    pub(super) fn stopped(&mut self, reason: &str) {
+        const LIMITS: [&str; 2] = ["length", "max"];
+        if !reason.is_empty() {
+            let reason = reason.to_ascii_lowercase();
+            let is_limit = LIMITS.iter().any(|limit| reason.contains(limit));
+            self.stop = Some(if is_limit { Stop::Limit } else { Stop::Done });
+        }
+    }
+
     /// The provider reported an error in place of (the rest of) the response.
     pub(super) fn failed(&mut self) {
         self.failed = true;
@@ -161,7 +191,10 @@ impl Tally {
     /// What was counted of the response, whatever its provider says.
     pub(super) fn delivered(&self) -> Delivered {
         let mut delivered = self.channels.as_ref().map(Channels::delivered).unwrap_or_default();
-        delivered.has_ended = self.ended;
+        delivered.has_ended = match self.stop {
+            Some(stop) => stop == Stop::Done,
+            None => self.ended,
+        };
         delivered
     }
 
@@ -227,6 +260,10 @@ impl Tally {
     fn draw_output(&self, drawn: &mut Drawn, remarks: &mut BTreeSet<Remark>) {
         if self.output == Some(Standing::Last) {
             return;
+        }
+        if self.has_media {
+            remarks.insert(Remark::MediaUncounted);
+            drawn.is_open = true;
         }
         let yardstick = self.yardstick();
         let mut delivered = self.delivered();

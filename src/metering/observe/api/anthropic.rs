@@ -49,6 +49,8 @@ struct Message<'a> {
     content: List<Block<'a>>,
     #[serde(default)]
     usage: Object<Usage>,
+    #[serde(borrow, default)]
+    stop_reason: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,13 +121,9 @@ struct Iteration {
 }
 
 impl Reader for Messages {
-    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool {
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         if json.trim() == "[DONE]" {
             return true;
-        }
-        // Bedrock's frames, which have no type inside.
-        if name.ends_with("Exception") {
-            tally.failed();
         }
         let Some(event) = object::<Envelope<'_>>(json) else {
             return false;
@@ -170,9 +168,10 @@ impl Messages {
             }
             "message_delta" => {
                 // More may follow until the message has a reason to stop.
-                let stops = event.delta.0.as_ref().is_some_and(|delta| !delta.stop_reason.is_empty());
+                let reason = event.delta.0.as_ref().map(|delta| delta.stop_reason.as_str()).unwrap_or_default();
+                tally.stopped(reason);
                 if let Some(usage) = &event.usage.0 {
-                    self.said(usage, if stops { Standing::Last } else { Standing::SoFar }, tally);
+                    self.said(usage, if reason.is_empty() { Standing::SoFar } else { Standing::Last }, tally);
                 }
             }
             "message_stop" => {
@@ -203,6 +202,7 @@ impl Messages {
         for (index, block) in message.content.0.iter().enumerate() {
             self.block(index as u64, block, true, tally);
         }
+        tally.stopped(message.stop_reason.as_str());
         if let Some(usage) = &message.usage.0 {
             self.said(usage, Standing::Last, tally);
         }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
-use crate::metering::observe::json::{Count, List, Object, Scalar, Text, object};
+use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -25,6 +25,8 @@ struct Envelope<'a> {
     start: Object<Block<'a>>,
     #[serde(borrow, default)]
     delta: Object<Block<'a>>,
+    #[serde(borrow, default, rename = "stopReason")]
+    stop_reason: Text<'a>,
     #[serde(default)]
     usage: Object<Usage>,
     #[serde(borrow, default)]
@@ -33,6 +35,8 @@ struct Envelope<'a> {
     wrapped_start: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "contentBlockDelta")]
     wrapped_delta: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "messageStop")]
+    wrapped_stop: Option<&'a RawValue>,
     #[serde(borrow, default)]
     metadata: Option<&'a RawValue>,
     #[serde(default, rename = "amazon-bedrock-invocationMetrics")]
@@ -47,6 +51,8 @@ struct Block<'a> {
     tool: Object<Tool<'a>>,
     #[serde(borrow, default, rename = "reasoningContent")]
     reasoning: Object<Reasoning<'a>>,
+    #[serde(default)]
+    image: Present,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,17 +122,15 @@ struct Metrics {
 }
 
 impl Reader for Converse {
-    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool {
-        if name.ends_with("Exception") || name == "error" {
-            tally.failed();
-            return true;
-        }
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         let Some(event) = object::<Envelope<'_>>(json) else {
             return json.trim() == "[DONE]";
         };
         read(&event, tally);
         // Under its name in InvokeModel's dress; never wrapped twice.
-        for wrapped in [event.wrapped_start, event.wrapped_delta, event.metadata].into_iter().flatten() {
+        for wrapped in
+            [event.wrapped_start, event.wrapped_delta, event.wrapped_stop, event.metadata].into_iter().flatten()
+        {
             match object::<Envelope<'_>>(wrapped.get()) {
                 Some(inner) => read(&inner, tally),
                 None => return false,
@@ -145,6 +149,7 @@ fn read(event: &Envelope<'_>, tally: &mut Tally) {
     for (index, block) in message.into_iter().flat_map(|message| &message.content.0).enumerate() {
         said(index as u64, block, tally);
     }
+    tally.stopped(event.stop_reason.as_str());
     let usage = event.usage.0.as_ref().map(|usage| usage.figures(&mut |remark| tally.remark(remark)));
     let metrics = event.metrics.0.as_ref().map(|metrics| metrics.figures(&mut |remark| tally.remark(remark)));
     if let Some(figures) = usage.or(metrics) {
@@ -154,6 +159,9 @@ fn read(event: &Envelope<'_>, tally: &mut Tally) {
 }
 
 fn said(index: u64, block: &Block<'_>, tally: &mut Tally) {
+    if block.image.0 {
+        tally.media();
+    }
     tally.text(Channel::text(index), block.text.as_str());
     if let Some(tool) = &block.tool.0 {
         tally.text(Channel::tool_name(index, 0), tool.name.as_str());

@@ -37,6 +37,8 @@ struct Delta<'a> {
     message: Object<Message<'a>>,
     #[serde(default)]
     usage: Object<Usage>,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
     #[serde(default)]
     error: Present,
 }
@@ -94,7 +96,7 @@ struct Counts {
 }
 
 impl Reader for Chat {
-    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         let Some(event) = object::<Envelope<'_>>(json) else {
             return json.trim() == "[DONE]";
         };
@@ -102,6 +104,7 @@ impl Reader for Chat {
         if delta.is_some_and(|delta| delta.error.0) {
             tally.failed();
         }
+        tally.stopped(delta.map(|delta| delta.finish_reason.as_str()).unwrap_or_default());
         let index = event.index.0.unwrap_or(0);
         for message in
             [delta.and_then(|delta| delta.message.0.as_ref()), event.message.0.as_ref()].into_iter().flatten()

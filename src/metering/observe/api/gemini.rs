@@ -99,6 +99,8 @@ struct Part<'a> {
     call: Object<Call<'a>>,
     #[serde(borrow, default, rename = "executableCode")]
     code: Object<Code<'a>>,
+    #[serde(default, rename = "inlineData")]
+    media: Present,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,7 +148,7 @@ struct Modality<'a> {
 }
 
 impl Reader for Contents {
-    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         if json.trim() == "[DONE]" {
             return true;
         }
@@ -160,6 +162,7 @@ impl Reader for Contents {
         let mut is_last = content.feedback.0.is_some_and(|feedback| !feedback.block_reason.is_empty());
         for candidate in content.candidates.0.iter() {
             self.candidate(candidate, tally);
+            tally.stopped(candidate.finish_reason.as_str());
             is_last |= !candidate.finish_reason.is_empty();
         }
         if let Some(usage) = &content.usage.0 {
@@ -178,6 +181,9 @@ impl Contents {
             let is_thought = part.thought.0 == Some(true);
             let channel = if is_thought { Channel::reasoning(index) } else { Channel::text(index) };
             tally.text(channel, part.text.as_str());
+            if part.media.0 {
+                tally.media();
+            }
             if let Some(call) = &part.call.0 {
                 self.calls += 1;
                 tally.text(Channel::tool_name(index, self.calls), call.name.as_str());

@@ -71,6 +71,6 @@ impl Api {
 
 /// Reads the events of one API, and its whole bodies, which are events like any other here.
 pub(super) trait Reader: Send {
-    /// Reads one event into `tally`; says whether it was one of this API's.
-    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool;
+    /// Reads one event's data into `tally`; says whether it was an event of this API.
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool;
 }

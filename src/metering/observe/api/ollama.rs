@@ -26,6 +26,8 @@ struct Line<'a> {
     thinking: Text<'a>,
     #[serde(default)]
     done: Scalar<bool>,
+    #[serde(borrow, default)]
+    done_reason: Text<'a>,
     #[serde(default)]
     prompt_eval_count: Count,
     #[serde(default)]
@@ -61,7 +63,7 @@ struct Function<'a> {
 }
 
 impl Reader for Chat {
-    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         let Some(line) = object::<Line<'_>>(json) else {
             return false;
         };
@@ -75,6 +77,7 @@ impl Reader for Chat {
             said(message, tally);
         }
         if line.done.0 == Some(true) {
+            tally.stopped(line.done_reason.as_str());
             let mut remark = |remark| tally.remark(remark);
             let figures = Figures {
                 // Not said of a prompt that was cached whole.

@@ -72,6 +72,10 @@ struct Message<'a> {
     tool_calls: List<Call<'a>>,
     #[serde(borrow, default)]
     function_call: Object<Function<'a>>,
+    #[serde(default)]
+    audio: Present,
+    #[serde(default)]
+    images: Present,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,7 +145,7 @@ struct CompletionDetails {
 }
 
 impl Reader for Chat {
-    fn event(&mut self, name: &str, json: &str, tally: &mut Tally) -> bool {
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         if json.trim() == "[DONE]" {
             tally.settle_usage();
             tally.end();
@@ -150,7 +154,7 @@ impl Reader for Chat {
         let Some(chunk) = object::<Chunk<'_>>(json) else {
             return false;
         };
-        if name == "error" || chunk.error.0 {
+        if chunk.error.0 {
             tally.failed();
         }
         tally.model(chunk.model.as_str());
@@ -176,6 +180,7 @@ impl Chat {
             // Text completions. Some send it beside a delta that says the same.
             (None, None) => tally.text(Channel::text(index), choice.text.as_str()),
         }
+        tally.stopped(choice.finish_reason.as_str());
         self.has_finished |= !choice.finish_reason.is_empty();
     }
 
@@ -193,6 +198,9 @@ impl Chat {
 }
 
 fn said(index: u64, message: &Message<'_>, tally: &mut Tally) {
+    if message.audio.0 || message.images.0 {
+        tally.media();
+    }
     for part in &message.content.0 {
         let channel = if part.is_reasoning { Channel::reasoning(index) } else { Channel::text(index) };
         tally.text(channel, part.text.as_str());

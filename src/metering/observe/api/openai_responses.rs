@@ -109,7 +109,7 @@ struct OutputDetails {
 }
 
 impl Reader for Responses {
-    fn event(&mut self, _: &str, json: &str, tally: &mut Tally) -> bool {
+    fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         if json.trim() == "[DONE]" {
             return true;
         }
@@ -160,6 +160,7 @@ fn delta(event: &Envelope<'_>, tally: &mut Tally) {
         "response.output_text.delta" | "response.refusal.delta" => {
             tally.text(Channel { part, ..Channel::text(index) }, text);
         }
+        "response.audio.delta" => tally.media(),
         "response.reasoning_text.delta" => tally.text(Channel { part, ..Channel::reasoning(index) }, text),
         "response.reasoning_summary_text.delta" => {
             tally.hides_reasoning();
@@ -172,6 +173,9 @@ fn delta(event: &Envelope<'_>, tally: &mut Tally) {
         "response.output_item.added" => {
             if let Some(item) = &event.item.0 {
                 tally.text(Channel::tool_name(index, 0), item.name.as_str());
+                if item.kind.as_str() == "image_generation_call" {
+                    tally.media();
+                }
                 if item.kind.as_str().ends_with("_call") && item.kind.as_str() != "function_call" {
                     tally.input_grows();
                 }
@@ -182,6 +186,9 @@ fn delta(event: &Envelope<'_>, tally: &mut Tally) {
 }
 
 fn last(response: &Response<'_>, tally: &mut Tally) {
+    if response.status.as_str() == "incomplete" {
+        tally.stopped("length");
+    }
     if response.status.as_str() == "failed" {
         tally.failed();
     }
