@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use prepaid::metering::{Cut, MeterOptions};
-use prepaid::model::HoldState;
+use prepaid::model::{Cap, HoldState, Scope, Window, Zone};
 use prepaid::{AccountHandle, DenialReason, HoldId, Ledger, Outcome, Reserved};
 
 use common::one::{amount, signed};
@@ -23,6 +23,9 @@ on_every_store! {
     a1_same_request_from_a_hundred_callers_happens_once,
     a2_concurrent_requests_leave_an_exact_balance,
     a2_ten_thousand_concurrent_requests_leave_an_exact_balance,
+    a3_daily_and_monthly_counters_count_each_request_once,
+    a4_spend_budgets_accumulate_and_survive_a_restart,
+    a4_thousand_concurrent_reserves_are_admitted_exactly,
     a6_reconnect_never_bills_twice,
     a6_new_attempt_is_billed_beside_the_first,
     a7_finished_stream_debits_the_exact_cost,
@@ -146,6 +149,85 @@ async fn exactly_as_many_as_are_covered(place: &Place, callers: u64, covered: i6
 /// A recorded body in pieces of so many bytes.
 fn body(text: &'static str, piece: usize) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send {
     stream::iter(text.as_bytes().chunks(piece).map(|chunk| Ok(Bytes::from_static(chunk))))
+}
+
+async fn a3_daily_and_monthly_counters_count_each_request_once(place: Place) {
+    let ledger = ledger(&place).await;
+    let alice = funded(&ledger, 1_000).await;
+    let (day, month) = (Window::day(zone()), Window::month(1, zone()).unwrap());
+    alice.set_budget(None, day, Cap::Requests(3)).await.unwrap();
+    alice.set_budget(scope("key:prod"), month, Cap::Requests(100)).await.unwrap();
+    let counted = async || {
+        let budgets = alice.budgets().await.unwrap();
+        budgets.iter().map(|budget| (budget.used, budget.held)).collect::<Vec<_>>()
+    };
+    let reserve = async |name: &str| alice.reserve(name, amount(10)).scopes([scope("key:prod")]).await.unwrap();
+    // Settled, repeated, settled again: once. A first provider that failed: not at all. A lapse at nothing: not at all.
+    let hold = reserve("settled").await.created().unwrap();
+    assert!(matches!(reserve("settled").await, Reserved::Replayed { .. }));
+    assert_eq!(counted().await, [(0, 1), (0, 1)]);
+    hold.settle(amount(4)).await.unwrap();
+    alice.settle("settled", amount(4)).await.unwrap();
+    reserve("retried#1").await.created().unwrap().release(false).await.unwrap();
+    reserve("retried#2").await.created().unwrap().settle(amount(0)).await.unwrap();
+    alice.abandon(reserve("lost").await.created().unwrap().detach()).await.unwrap();
+    assert_eq!(counted().await, [(2, 0), (2, 0)]);
+    reserve("third").await.created().unwrap().settle(amount(1)).await.unwrap();
+    let Reserved::Denied(denial) = reserve("fourth").await else { panic!("three a day") };
+    assert_eq!(denial.reason, DenialReason::Budget);
+    assert!(denial.retry_after.is_some_and(|wait| wait <= Duration::from_secs(25 * 3_600)), "{denial:?}");
+    assert_eq!(counted().await, [(3, 0), (3, 0)], "a denied request is counted nowhere");
+    audited(ledger).await;
+}
+
+async fn a4_spend_budgets_accumulate_and_survive_a_restart(place: Place) {
+    let mut books = ledger(&place).await;
+    let mut alice = funded(&books, 1_000).await;
+    alice.set_budget(scope("key:prod"), Window::TOTAL, Cap::Spend(amount(50))).await.unwrap();
+    let reserve = async |alice: &AccountHandle, name: &str, units| {
+        alice.reserve(name, amount(units)).scopes([scope("key:prod")]).await.unwrap()
+    };
+    for name in ["a", "b"] {
+        reserve(&alice, name, 20).await.created().unwrap().settle(amount(15)).await.unwrap();
+    }
+    let running = reserve(&alice, "c", 10).await.created().unwrap().detach();
+    if place.outlives_its_store() {
+        books.close(Duration::ZERO).await.unwrap();
+        books = ledger(&place).await;
+        alice = books.account("alice").unwrap();
+    }
+    let budgets = alice.budgets().await.unwrap();
+    assert_eq!(budgets.iter().map(|budget| (budget.used, budget.held)).collect::<Vec<_>>(), [(30, 10)]);
+    let denied = reserve(&alice, "d", 11).await;
+    let Reserved::Denied(denial) = denied else { panic!("{denied:?}") };
+    assert_eq!((denial.reason, denial.grantable), (DenialReason::Budget, amount(10)));
+    alice.settle(running, amount(2)).await.unwrap();
+    reserve(&alice, "d", 18).await.created().unwrap().settle(amount(18)).await.unwrap();
+    assert!(matches!(reserve(&alice, "e", 1).await, Reserved::Denied(_)));
+    audited(books).await;
+}
+
+async fn a4_thousand_concurrent_reserves_are_admitted_exactly(place: Place) {
+    let ledger = ledger(&place).await;
+    let alice = funded(&ledger, 1_000_000).await;
+    alice.set_budget(scope("key:prod"), Window::day(zone()), Cap::Spend(amount(500))).await.unwrap();
+    let reserves = (0..1_000).map(|number| {
+        let alice = alice.clone();
+        async move { alice.reserve(format!("r{number}"), amount(10)).scopes([scope("key:prod")]).await.unwrap() }
+    });
+    let holds: Vec<_> = join_all(reserves).await.into_iter().filter_map(|reserved| reserved.created().ok()).collect();
+    assert_eq!(holds.len(), 50);
+    join_all(holds.into_iter().map(|hold| hold.settle(amount(10)))).await;
+    assert_eq!(alice.budgets().await.unwrap().iter().map(|budget| budget.used).collect::<Vec<_>>(), [500]);
+    audited(ledger).await;
+}
+
+fn scope(name: &str) -> Scope {
+    Scope::new(name).unwrap()
+}
+
+fn zone() -> Zone {
+    "Europe/Berlin".parse().unwrap()
 }
 
 async fn a6_reconnect_never_bills_twice(place: Place) {
