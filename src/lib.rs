@@ -1,9 +1,10 @@
 //! Prepaid billing of LLM streams: an embeddable double-entry ledger that **reserves** the worst-case cost when a
 //! stream starts, **settles** to what was really used when it ends, and **refunds** or tops up the difference.
 //!
-//! A gateway links it. SQLite is inside; there is nothing to run. Holds, balances, limits and the journal change in one
-//! durable transaction, decided under one lock, so that concurrent requests never spend the same money twice, a
-//! reconnect never bills twice, and a stream that breaks is billed by what was delivered.
+//! A gateway links it. SQLite is inside, so that there is nothing to run; a fleet of gateways shares one PostgreSQL.
+//! Holds, balances, limits and the journal change in one durable transaction, decided under one lock, so that concurrent
+//! requests never spend the same money twice, a reconnect never bills twice, and a stream that breaks is billed by what
+//! was delivered.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -44,6 +45,7 @@
 //! | reserve, and run a hold | [`AccountHandle::reserve`], [`Reserved`], [`OpenHold`] |
 //! | bill a stream by what passes through it | [`OpenHold::meter`], [`metering`] |
 //! | turn tokens into money | [`pricing::PriceBook`], [`pricing::Tariff`] |
+//! | give credit that expires, limit what a key may use in a day | [`AccountHandle::grant`], [`AccountHandle::set_budget`] |
 //! | count tokens your own way | [`tokens::TokenAccounting`], [`metering::observe::Observer`] |
 //! | know why it said no | [`Refusal`], [`ErrorKind`] |
 //! | read what happened | [`AccountHandle::journal`], [`AccountHandle::statement`], [`Ledger::feed`], [`Ledger::audit`] |
@@ -78,6 +80,7 @@
 //! - `sqlite` (default): the embedded store. Links a bundled SQLite; a host that links another one turns it off.
 //! - `o200k` (default): exact counts with the o200k vocabulary (OpenAI), which also stands in for what is not built in.
 //! - `cl100k`, `deepseek`, `glm`, `kimi`, `llama3`, `minimax`, `mistral`, `qwen`: exact counts with those vocabularies.
+//! - `postgres`: several processes on one PostgreSQL, 14 or newer.
 //! - `testing`: a manual clock, a store that fails on purpose, and the suite every store has to pass.
 
 #![warn(missing_docs, missing_debug_implementations)]
