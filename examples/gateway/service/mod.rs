@@ -13,7 +13,7 @@ pub(crate) mod upstream;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -49,6 +49,8 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/balance", get(balance))
         .route("/healthz", get(health))
+        // Prompts carry images.
+        .layer(DefaultBodyLimit::max(32 << 20))
         .with_state(service)
 }
 
