@@ -32,5 +32,7 @@ async fn a_url_that_names_no_file_or_has_options_is_refused_and_nothing_is_creat
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url}: {error}");
         assert!(error.to_string().contains("expected sqlite:PATH"), "{url}: {error}");
     }
+    // Without slashes nothing of it would be read, and a server of the environment's would be asked instead.
+    assert_eq!(Ledger::open("postgres:ledger").await.unwrap_err().kind(), ErrorKind::InvalidInput);
     assert!(!std::path::Path::new(":memory:").exists() && !std::path::Path::new("ledger.db?mode=rwc").exists());
 }

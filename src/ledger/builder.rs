@@ -182,6 +182,10 @@ impl LedgerBuilder {
             #[cfg(not(feature = "postgres"))]
             "postgres" | "postgresql" => Err(not_built("postgres")),
             #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" if !rest.starts_with("//") => {
+                Err(Error::new(ErrorKind::InvalidInput, "expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"))
+            }
+            #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
                 let store = crate::store::postgres::PostgresStore::open(url).await?;
                 self.open_store(Arc::new(store))
