@@ -7,7 +7,7 @@ use super::Audit;
 use super::refold::RefoldedHold;
 use crate::model::{
     Account, Amount, Books, Budget, BudgetBody, BudgetWindow, Charged, Entry, EntryKind, HoldState, Limits, Lot,
-    LotClass, LotPart, LotTerms, Metric, Quantity, Renewed, Scope, SignedAmount, Take, Tally, Timestamp,
+    LotClass, LotPart, LotTerms, Metric, Moves, Quantity, Renewed, Scope, SignedAmount, Take, Tally, Timestamp,
 };
 
 /// What the account's entries so far make of its lots and budgets.
@@ -19,6 +19,9 @@ pub(super) struct Credit {
     of_scope: HashMap<Option<Scope>, BTreeSet<u32>>,
     last_budget: u32,
     windows: BTreeMap<(u32, Timestamp), Tally>,
+    /// What was free of lots, and counted in windows, before the entry that is taken in.
+    lots_before: BTreeMap<u32, i128>,
+    windows_before: BTreeMap<(u32, Timestamp), Tally>,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Credit {
         if gone.saturating_neg() != lot.free || i128::from(counter.minor_units()) != lot.free {
             audit.find("lots_match_journal", place, format!("free of lot {number} was {}", lot.free));
         }
+        self.lots_before.insert(number, lot.free);
         lot.free = 0;
     }
 
@@ -115,7 +119,9 @@ impl Credit {
         }
         for charged in &after.windows {
             let (was, is) = (before.tally(charged.metric), after.tally(charged.metric));
-            let window = self.windows.entry((charged.budget, charged.start)).or_default();
+            let key = (charged.budget, charged.start);
+            let window = self.windows.entry(key).or_default();
+            self.windows_before.entry(key).or_insert(*window);
             window.used = window.used.saturating_add(is.used).saturating_sub(was.used);
             window.held = window.held.saturating_add(is.held).saturating_sub(was.held);
         }
@@ -152,6 +158,22 @@ impl Credit {
         let free: i128 = self.lots.values().map(|lot| lot.free).sum();
         let usable: i128 = self.lots.values().filter(usable).map(|lot| lot.free).sum();
         wide(available) - free + usable + units(limits.credit)
+    }
+
+    /// The entry that was taken in says what it moved.
+    pub(super) fn moved(&mut self, moves: &Moves, place: &str, audit: &mut Audit) {
+        let lots = std::mem::take(&mut self.lots_before).into_iter();
+        let lots = lots.map(|(lot, was)| (lot, was, self.lots.get(&lot).map_or(0, |lot| lot.free)));
+        let said = moves.lots.iter().map(|moved| (moved.lot, units(moved.was), units(moved.is)));
+        if !lots.filter(|(_, was, is)| was != is).eq(said) {
+            audit.find("lots_match_journal", place, format!("moves of lots are {:?}", moves.lots));
+        }
+        let windows = std::mem::take(&mut self.windows_before).into_iter();
+        let windows = windows.map(|(key, was)| (key, was, self.windows.get(&key).copied().unwrap_or_default()));
+        let said = moves.windows.iter().map(|moved| ((moved.budget, moved.start), moved.was, moved.is));
+        if !windows.filter(|(_, was, is)| was != is).eq(said) {
+            audit.find("windows_match_journal", place, format!("moves of windows are {:?}", moves.windows));
+        }
     }
 
     /// Compares the account's row with what its entries say.
@@ -282,6 +304,7 @@ impl Credit {
             audit.find("lots_match_journal", place, format!("lot {number} after {}", self.last_lot));
         }
         self.last_lot = number;
+        self.lots_before.insert(number, 0);
         let lot = RefoldedLot { terms: Arc::clone(terms), amount, free: units(amount), created_at: at };
         self.lots.insert(number, lot);
     }
@@ -290,6 +313,7 @@ impl Credit {
         let Some(lot) = self.lots.get_mut(&number) else {
             return audit.find("lots_match_journal", place, format!("lot {number} is unknown"));
         };
+        self.lots_before.entry(number).or_insert(lot.free);
         lot.free += change;
     }
 

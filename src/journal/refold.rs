@@ -65,8 +65,11 @@ impl Refolded {
             let detail = format!("sums to {}/{}", self.books.available, self.books.held);
             audit.find("posted_matches_journal", &place, detail);
         }
-        match entry.body() {
-            Ok(body) => self.fold_body(ledger, entry, &body, &place, audit),
+        match entry.body_and_moves() {
+            Ok((body, moves)) => {
+                self.fold_body(ledger, entry, &body, &place, audit);
+                self.credit.moved(&moves, &place, audit);
+            }
             Err(malformed) => audit.find("readable", &place, malformed.to_string()),
         }
         let head = self.head.unwrap_or_default().next(&entry.canonical());

@@ -98,10 +98,11 @@ impl Draft<'_> {
                 continue;
             }
             let account = after.account_number;
-            let mut window = self.window(WindowKey { account, budget: charged.budget, start: charged.start })?;
+            let counted = self.window(WindowKey { account, budget: charged.budget, start: charged.start })?;
+            let mut window = counted;
             window.used = moved(window.used, was.used, is.used)?;
             window.held = moved(window.held, was.held, is.held)?;
-            self.put_window(window);
+            self.put_window(counted, window);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One command's changes while it is being decided: kept if it is accepted, dropped if it is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::batch::Working;
@@ -7,7 +8,7 @@ use super::lots::Lots;
 use super::{Operation, Refusal};
 use crate::model::{
     Account, Amount, ArgumentsHash, Body, Books, Budget, BudgetKey, BudgetWindow, Entry, EntryKind, Hold, HoldId,
-    KeyHash, Label, Metadata, OperationKey, Timestamp, WindowKey,
+    KeyHash, Label, LotMove, Metadata, Moves, OperationKey, Tally, Timestamp, WindowKey, WindowMove,
 };
 
 /// Why a command cannot be decided here and now.
@@ -51,6 +52,9 @@ pub(super) struct Draft<'a> {
     /// The account's lots, once the command had to do with them.
     pub(super) lots: Option<Lots>,
     pub(super) windows: Vec<BudgetWindow>,
+    /// What lots and windows were before the next entry, where it changes them.
+    pub(super) lots_before: BTreeMap<u32, Amount>,
+    windows_before: BTreeMap<WindowKey, Tally>,
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) entries: Vec<Entry>,
     pub(super) operation: Option<(KeyHash, Operation)>,
@@ -77,6 +81,8 @@ impl<'a> Draft<'a> {
             holds: Vec::new(),
             lots: None,
             windows: Vec::new(),
+            lots_before: BTreeMap::new(),
+            windows_before: BTreeMap::new(),
             budget: None,
             entries: Vec::new(),
             operation: None,
@@ -122,22 +128,17 @@ impl<'a> Draft<'a> {
         self.hold_number
     }
 
-    /// Writes a new hold, and counts it in its windows.
-    pub(super) fn insert_hold(&mut self, hold: Hold) -> Result<(), Stop> {
-        self.count(None, &hold)?;
+    /// Writes a new hold.
+    pub(super) fn insert_hold(&mut self, hold: Hold) {
         self.holds.push((Arc::new(hold), true));
-        Ok(())
     }
 
-    /// Writes a hold that exists, and counts in its windows what changed.
-    pub(super) fn update_hold(&mut self, hold: Hold) -> Result<(), Stop> {
-        let before = self.hold(hold.key);
-        self.count(before.as_deref(), &hold)?;
+    /// Writes a hold that exists.
+    pub(super) fn update_hold(&mut self, hold: Hold) {
         match self.holds.iter_mut().find(|(own, _)| own.key == hold.key) {
             Some((own, _)) => *own = Arc::new(hold),
             None => self.holds.push((Arc::new(hold), false)),
         }
-        Ok(())
     }
 
     /// The account's lots that are loaded, as this command left them.
@@ -163,11 +164,27 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes a window.
-    pub(super) fn put_window(&mut self, window: BudgetWindow) {
+    pub(super) fn put_window(&mut self, before: BudgetWindow, window: BudgetWindow) {
+        self.windows_before.entry(window.key).or_insert_with(|| before.tally());
         match self.windows.iter_mut().find(|own| own.key == window.key) {
             Some(own) => *own = window,
             None => self.windows.push(window),
         }
+    }
+
+    /// What was moved in lots and windows since the last entry.
+    fn moves(&mut self) -> Moves {
+        let mut moves = Moves::default();
+        for (lot, was) in std::mem::take(&mut self.lots_before) {
+            let is = self.lots().free(lot);
+            moves.lots.extend((was != is).then_some(LotMove { lot, was, is }));
+        }
+        for (key, was) in std::mem::take(&mut self.windows_before) {
+            let is = self.windows.iter().find(|window| window.key == key).map_or(was, BudgetWindow::tally);
+            let WindowKey { budget, start, .. } = key;
+            moves.windows.extend((was != is).then_some(WindowMove { budget, start, was, is }));
+        }
+        moves
     }
 
     /// Writes an entry: the account becomes the sum of its journal again.
@@ -180,6 +197,7 @@ impl<'a> Draft<'a> {
     ) -> Result<(), Refusal> {
         let books = self.account.books.checked_add(&changes).map_err(|_| Refusal::TotalTooLarge)?;
         let held_after = Amount::new(books.held.minor_units()).map_err(|_| Refusal::TotalTooLarge)?;
+        let body = body.encode_with(&self.moves());
         self.position = self.position.saturating_add(1);
         let mut entry = Entry {
             account: self.account.id.clone(),
@@ -196,7 +214,7 @@ impl<'a> Draft<'a> {
             key: details.key.map(|(key, ..)| key.clone()),
             arguments: details.key.map(|(.., arguments)| arguments),
             label: details.label.cloned(),
-            body: body.encode().into(),
+            body: body.into(),
             metadata: details.metadata.cloned(),
             hash: self.account.head,
         };

@@ -45,6 +45,11 @@ impl Lots {
         self.0.get(&number).map(|(lot, _)| lot)
     }
 
+    /// What is free of a lot.
+    pub(super) fn free(&self, number: u32) -> Amount {
+        self.get(number).map_or(Amount::ZERO, |lot| lot.free)
+    }
+
     fn make(&mut self, lot: Lot) {
         self.0.insert(lot.number, (Arc::new(lot), Mark::Made));
     }
@@ -119,6 +124,7 @@ impl Draft<'_> {
         self.account.last_lot = number;
         self.account.lots_free = added(self.account.lots_free, amount)?;
         let lot = Lot::new(key, Arc::clone(terms), amount, self.now);
+        self.lots_before.insert(number, Amount::ZERO);
         self.lots().make(lot);
         Ok(number)
     }
@@ -326,6 +332,7 @@ impl Draft<'_> {
         let before = self.lot(number)?.free;
         let sum = added(self.account.lots_free, free)?;
         self.account.lots_free = sum.checked_sub(before).map_err(|_| Refusal::TotalTooLarge)?;
+        self.lots_before.entry(number).or_insert(before);
         self.lots().set_free(number, free);
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::codec::{Malformed, Reader, Writer};
 use super::lot::{read_lot, read_renewed, read_take, write_renewed, write_take};
 use super::{
-    Amount, Asset, Cap, Charged, Hold, HoldState, Label, Lease, Limits, LotPart, LotTerms, Metric, ModelName, OnLapse,
-    Overrun, Policy, Quantity, Renewed, Scope, Status, Take, TariffHash, Terms, Timestamp, Window,
+    Amount, Asset, Cap, Charged, Hold, HoldState, Label, Lease, Limits, LotPart, LotTerms, Metric, ModelName, Moves,
+    OnLapse, Overrun, Policy, Quantity, Renewed, Scope, Status, Take, TariffHash, Terms, Timestamp, Window,
 };
 
 /// What an entry says besides its postings.
@@ -149,6 +149,11 @@ const VERSION: u8 = 1;
 impl Body {
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_with(&Moves::default())
+    }
+
+    /// The canonical bytes of an entry that says this and moved that.
+    pub(crate) fn encode_with(&self, moves: &Moves) -> Vec<u8> {
         let mut writer = Writer::with_capacity(96);
         writer.byte(VERSION);
         match self {
@@ -209,6 +214,7 @@ impl Body {
                 budget.write(&mut writer);
             }
         }
+        moves.write(&mut writer);
         writer.finish()
     }
 
@@ -217,6 +223,11 @@ impl Body {
     /// # Errors
     /// [`Malformed`] for anything [`Body::encode`] of this version did not write.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::decode_with(bytes).map(|(body, _)| body)
+    }
+
+    /// Reads the canonical bytes of an entry back: what it says and what it moved.
+    pub(super) fn decode_with(bytes: &[u8]) -> Result<(Self, Moves), Malformed> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != VERSION {
             return Err(Malformed("version"));
@@ -243,8 +254,9 @@ impl Body {
             11 => Self::Budget(BudgetBody::read(&mut reader)?),
             _ => return Err(Malformed("kind of body")),
         };
+        let moves = Moves::read(&mut reader)?;
         reader.finish()?;
-        Ok(body)
+        Ok((body, moves))
     }
 }
 

@@ -124,6 +124,11 @@ impl BudgetWindow {
     pub fn new(key: WindowKey) -> Self {
         Self { key, used: 0, held: 0 }
     }
+
+    /// Its counts.
+    pub fn tally(&self) -> Tally {
+        Tally { used: self.used, held: self.held }
+    }
 }
 
 /// A window a hold is charged to, pinned when the hold is made.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::body::{Body, codes};
 use super::codec::{Malformed, Writer};
 use super::{
-    AccountId, Amount, ArgumentsHash, Books, ChainHash, HoldId, Label, Metadata, OperationKey, SignedAmount, Timestamp,
+    AccountId, Amount, ArgumentsHash, Books, ChainHash, HoldId, Label, Metadata, Moves, OperationKey, SignedAmount,
+    Timestamp,
 };
 
 /// What an entry records.
@@ -184,5 +185,13 @@ impl Entry {
     /// [`Malformed`] when another version wrote it or it was damaged.
     pub fn body(&self) -> Result<Body, Malformed> {
         Body::decode(&self.body)
+    }
+
+    /// What it says, and what it moved in lots and windows.
+    ///
+    /// # Errors
+    /// As [`Entry::body`].
+    pub fn body_and_moves(&self) -> Result<(Body, Moves), Malformed> {
+        Body::decode_with(&self.body)
     }
 }

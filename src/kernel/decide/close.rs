@@ -68,6 +68,7 @@ pub(super) fn close(draft: &mut Draft<'_>, before: &Hold, closing: Closing<'_>, 
     let details =
         Details { hold: Some(&before.id), key: closing.key, label: before.label(), metadata: closing.metadata };
     count(&mut draft.account, before.state, closing.state, direct);
+    draft.count((!direct).then_some(before), &hold)?;
     draft.record(closing.kind, changes, &body, details)?;
     Ok(hold)
 }

@@ -50,8 +50,10 @@ fn refund(draft: &mut Draft<'_>, hold: &Hold, amount: Amount, details: Details<'
     let (takes, renewed) = draft.refund(hold, amount)?;
     let parts = draft.parts(&hold.takes, &takes)?;
     let changes = Books { available: amount.signed(), revenue: amount.negated(), ..parts };
-    draft.record(EntryKind::Refund, changes, &Body::Refund { takes: takes.clone(), renewed }, details)?;
-    draft.update_hold(Hold { refunded, takes, ..hold.clone() })?;
+    let after = Hold { refunded, takes: takes.clone(), ..hold.clone() };
+    draft.count(Some(hold), &after)?;
+    draft.record(EntryKind::Refund, changes, &Body::Refund { takes, renewed }, details)?;
+    draft.update_hold(after);
     Ok(Outcome::Ok)
 }
 
@@ -71,6 +73,6 @@ fn correct(
     let closing =
         Closing { key: details.key, ..Closing::new(EntryKind::Correction, state, used.measured.quantity).used(used) };
     let corrected = close(draft, hold, closing, false)?;
-    draft.update_hold(corrected)?;
+    draft.update_hold(corrected);
     Ok(Outcome::Ok)
 }

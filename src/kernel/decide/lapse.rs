@@ -10,7 +10,7 @@ use crate::model::{EntryKind, Hold, HoldState, OnLapse, Quantity, Timestamp};
 /// The owner does not know what was used.
 pub(super) fn abandon(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, Stop> {
     let Some(hold) = draft.named_hold(named.key, named.id)? else {
-        return tombstone(draft, named);
+        return Ok(tombstone(draft, named));
     };
     if hold.state != HoldState::Open {
         return Ok(Outcome::NoOp);
@@ -31,7 +31,7 @@ pub(super) fn lapse(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, 
     // Renewals leave `due` alone, so that they touch no index; the sweeper moves it when it comes by too early.
     let due = Some(closable_at(&hold));
     if hold.due != due {
-        draft.update_hold(Hold { due, ..(*hold).clone() })?;
+        draft.update_hold(Hold { due, ..(*hold).clone() });
     }
     Ok(Outcome::NotDue)
 }
@@ -49,7 +49,7 @@ pub(super) fn seal(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, S
         OnLapse::Release | OnLapse::CaptureHeld => hold.provisional,
     };
     let sealed = close(draft, &hold, Closing::new(EntryKind::Seal, HoldState::Sealed, cost), false)?;
-    draft.update_hold(sealed)?;
+    draft.update_hold(sealed);
     Ok(Outcome::Sealed)
 }
 
@@ -66,7 +66,8 @@ pub(super) fn close_provisionally(draft: &mut Draft<'_>, hold: &Hold, kind: Entr
         OnLapse::CaptureHeld => Quantity { cost: hold.held.max(hold.reported.cost), tokens: hold.reported.tokens },
     };
     let lapsed = close(draft, hold, Closing::new(kind, HoldState::Lapsed, cost), false)?;
-    draft.update_hold(lapsed)
+    draft.update_hold(lapsed);
+    Ok(())
 }
 
 fn closable_at(hold: &Hold) -> Timestamp {

@@ -14,7 +14,7 @@ pub(super) fn renew(draft: &mut Draft<'_>, named: Named<'_>, ttl: Option<Duratio
     let deadline = draft.now.saturating_add(ttl.unwrap_or(hold.policy.lease.ttl));
     if deadline > hold.deadline {
         hold.deadline = deadline;
-        draft.update_hold(hold)?;
+        draft.update_hold(hold);
     }
     Ok(Outcome::Ok)
 }
@@ -41,14 +41,15 @@ pub(super) fn extend(draft: &mut Draft<'_>, named: Named<'_>, target: Amount, pa
     }
 
     // From here on the command must succeed.
+    let before = hold.clone();
     hold.held = hold.held.checked_add(granted).map_err(|_| Refusal::TotalTooLarge)?;
-    let takes = draft.take(&hold.takes, granted, hold.model(), |take| &mut take.held)?;
-    let parts = draft.parts(&hold.takes, &takes)?;
-    hold.takes = takes;
+    hold.takes = draft.take(&before.takes, granted, before.model(), |take| &mut take.held)?;
+    let parts = draft.parts(&before.takes, &hold.takes)?;
+    draft.count(Some(&before), &hold)?;
     let changes = Books { available: granted.negated(), held: granted.signed(), ..parts };
     let details = Details { hold: Some(named.id), label: hold.label(), ..Details::default() };
     draft.record(EntryKind::Extend, changes, &Body::Extend { takes: hold.takes.clone() }, details)?;
-    draft.update_hold(hold)?;
+    draft.update_hold(hold);
     Ok(outcome)
 }
 
@@ -67,7 +68,7 @@ pub(super) fn report(
     Used { measured, above_ceiling, metadata: None }.believable(hold.ceiling)?;
     let reported = hold.reported.max(measured.quantity);
     if reported != hold.reported {
-        draft.update_hold(Hold { reported, ..(*hold).clone() })?;
+        draft.update_hold(Hold { reported, ..(*hold).clone() });
     }
     Ok(outcome)
 }

@@ -9,7 +9,7 @@ use crate::model::{EntryKind, HoldState, Quantity};
 
 pub(super) fn release(draft: &mut Draft<'_>, named: Named<'_>, waive: bool) -> Result<Outcome, Stop> {
     let Some(hold) = draft.named_hold(named.key, named.id)? else {
-        return tombstone(draft, named);
+        return Ok(tombstone(draft, named));
     };
     let outcome = match hold.state {
         HoldState::Open => Outcome::Ok,
@@ -29,18 +29,18 @@ pub(super) fn release(draft: &mut Draft<'_>, named: Named<'_>, waive: bool) -> R
         return Err(Refusal::UsageReported { reported: hold.reported }.into());
     }
     let released = close(draft, &hold, Closing::new(EntryKind::Release, HoldState::Released, Quantity::ZERO), false)?;
-    draft.update_hold(released)?;
+    draft.update_hold(released);
     Ok(outcome)
 }
 
 /// Takes the name of a hold that was released or abandoned before it was made, so that a late reserve cannot make it.
 /// No money is concerned, so no entry is written.
-pub(super) fn tombstone(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, Stop> {
+pub(super) fn tombstone(draft: &mut Draft<'_>, named: Named<'_>) -> Outcome {
     let mut hold = blank(draft, named.id, named.key, None, None);
     hold.state = HoldState::Released;
     hold.actual = Some(Quantity::ZERO);
     hold.closed_at = Some(draft.now);
     hold.due = None;
-    draft.insert_hold(hold)?;
-    Ok(Outcome::Tombstoned)
+    draft.insert_hold(hold);
+    Outcome::Tombstoned
 }

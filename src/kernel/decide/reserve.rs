@@ -45,10 +45,11 @@ pub(super) fn reserve(draft: &mut Draft<'_>, asked: &Asked<'_>, metadata: Option
     hold.takes = draft.take(&[], held, model, |take| &mut take.held)?;
     draft.account.open_holds = draft.account.open_holds.saturating_add(1);
     let changes = Books { available: held.negated(), held: held.signed(), ..draft.parts(&[], &hold.takes)? };
+    draft.count(None, &hold)?;
     let body = Body::Reserve { pinned: Pinned::of(&hold), takes: hold.takes.clone() };
     let details = Details { hold: Some(asked.id), label: hold.label(), metadata, ..Details::default() };
     draft.record(EntryKind::Reserve, changes, &body, details)?;
-    draft.insert_hold(hold)?;
+    draft.insert_hold(hold);
     Ok(if held == asked.terms.amount { Outcome::Created } else { Outcome::CreatedPartial })
 }
 

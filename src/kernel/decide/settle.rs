@@ -29,7 +29,7 @@ pub(super) fn settle(
     used.believable(hold.ceiling)?;
     let closing = Closing::new(EntryKind::Settle, HoldState::Settled, used.measured.quantity).used(used);
     let settled = close(draft, &hold, closing, false)?;
-    draft.update_hold(settled)?;
+    draft.update_hold(settled);
     Ok(outcome)
 }
 
@@ -71,7 +71,7 @@ fn direct(
     hold.windows = draft.windows_of(&terms.scopes)?;
     let closing = Closing::new(kind, HoldState::Settled, used.measured.quantity).used(used);
     let settled = close(draft, &hold, closing, true)?;
-    draft.insert_hold(settled)?;
+    draft.insert_hold(settled);
     Ok(Outcome::OkDirect)
 }
 
