@@ -18,20 +18,26 @@ use serde_json::Value;
 
 use common::history::{History, Step, UNIT, action, histories, text, units, view};
 use common::one::amount;
+use common::places::Place;
 
 const KEPT: &str = include_str!("data/hold_histories.jsonl");
 const SAMPLE: u64 = 300;
 
 #[tokio::test]
 async fn memory_gives_the_outcomes_and_balances_of_the_histories() {
-    play_all("memory:", &histories(KEPT)).await;
+    play_all(Place::memory(), &histories(KEPT)).await;
 }
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn sqlite_gives_the_outcomes_and_balances_of_the_histories() {
-    let folder = tempfile::tempdir().unwrap();
-    play_all(&format!("sqlite:{}", folder.path().join("ledger.db").display()), &histories(KEPT)).await;
+    play_all(Place::sqlite(), &histories(KEPT)).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn postgres_gives_the_outcomes_and_balances_of_the_histories() {
+    play_all(Place::postgres().await, &histories(KEPT)).await;
 }
 
 #[tokio::test]
@@ -64,18 +70,17 @@ fn model_of_the_test_room_agrees_with_the_histories() {
 }
 
 async fn play_everywhere(histories: &[History]) {
-    play_all("memory:", histories).await;
+    play_all(Place::memory(), histories).await;
     #[cfg(feature = "sqlite")]
-    {
-        let folder = tempfile::tempdir().unwrap();
-        play_all(&format!("sqlite:{}", folder.path().join("ledger.db").display()), histories).await;
-    }
+    play_all(Place::sqlite(), histories).await;
+    #[cfg(feature = "postgres")]
+    play_all(Place::postgres().await, histories).await;
 }
 
 /// Plays every history on an account of its own, then audits the ledger.
-async fn play_all(url: &str, histories: &[History]) {
+async fn play_all(place: Place, histories: &[History]) {
     let clock = Arc::new(ManualClock::default());
-    let ledger = Ledger::builder().clock(clock.clone()).sweep_every(None).open(url).await.unwrap();
+    let ledger = place.open_by(Ledger::builder().sweep_every(None), clock.clone()).await;
     for (number, history) in histories.iter().enumerate() {
         let account = ledger.account(format!("account-{number}")).unwrap();
         play(&account, &clock, history).await;

@@ -16,9 +16,19 @@ use std::thread;
 use prepaid::model::LedgerId;
 use prepaid::store::MemoryStore;
 use prepaid::testing::ManualClock;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+use prepaid::{
+    Timestamp,
+    clock::Clock,
+    kernel::{Batch, Command},
+    store::{Store, sqlite::SqliteStore},
+    testing::{Model, Rows},
+};
 use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 use common::draw::{Case, cases};
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+use common::draw::{Drawer, Drawn};
 use common::player::{Cell, Player};
 
 const STEPS: usize = 48;
@@ -91,6 +101,102 @@ fn kernel_shard(seed: u64, shard: u64, count: u64) -> Result<BTreeSet<Cell>, Str
         played.map_err(|error| format!("{error}\n{}", player.log.join("\n")))
     })?;
     Ok(met.into_inner())
+}
+
+/// Every store gives the same replies to the same commands, and ends with the same rows.
+///
+/// `PREPAID_STORE_CASES` says how many cases (100 by default).
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+#[test]
+fn stores_give_the_same_replies_and_rows() {
+    let count = common::number("PREPAID_STORE_CASES", 100);
+    let seed = seed();
+    println!("PREPAID_SEED={seed} PREPAID_STORE_CASES={count}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let (database, stores) = runtime.block_on(async {
+        let database = common::postgres::Database::new().await;
+        let postgres = database.store_by(clock.clone(), Some(1)).await;
+        let sqlite = SqliteStore::open(folder.path().join("ledger.db"), clock.clone()).await.unwrap();
+        let stores: [Arc<dyn Store>; 2] = [postgres, Arc::new(sqlite)];
+        (database, stores)
+    });
+    // Hashes are made over the ledger's name, which each database draws for itself.
+    let references: Vec<_> = stores.iter().map(|store| MemoryStore::new(store.ledger(), clock.clone())).collect();
+    let pairs: Vec<_> = stores.iter().map(|store| &**store).zip(&references).collect();
+    let played = std::cell::Cell::new(0);
+    let outcome = run(seed, 0, count, |case| {
+        // Accounts of its own for every case, the same again when a failure is made smaller.
+        played.set(played.get() + 1);
+        let beside = Beside { pairs: &pairs, clock: &clock, model: Model::default(), batch: Vec::new() };
+        runtime.block_on(beside.play(case, &format!("{}-", played.get())))
+    });
+    if let Err(error) = outcome {
+        panic!("PREPAID_SEED={seed} PREPAID_STORE_CASES={count}\n{error}");
+    }
+    runtime.block_on(async {
+        for (store, reference) in &pairs {
+            let rows = Rows::of_bucket(*store, 0).await.unwrap();
+            rows.check(store.ledger()).unwrap();
+            assert!(rows == Rows::of_bucket(*reference, 0).await.unwrap(), "{store:?} has other rows");
+        }
+        drop(database);
+    });
+}
+
+/// Stores, each with a reference beside it, and the model that cases are drawn by.
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+struct Beside<'a> {
+    pairs: &'a [(&'a dyn Store, &'a MemoryStore)],
+    clock: &'a ManualClock,
+    model: Model,
+    batch: Vec<Arc<Command>>,
+}
+
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+impl Beside<'_> {
+    async fn play(mut self, case: &Case, prefix: &str) -> Result<(), String> {
+        let mut drawer = Drawer::new(case, prefix);
+        for step in drawer.beginning() {
+            self.take(step, false).await?;
+        }
+        for raw in &case.steps {
+            let step = drawer.draw(*raw, &self.model);
+            self.take(step, raw.flags & 0b11 == 0b11).await?;
+        }
+        self.commit().await
+    }
+
+    /// Takes a step. A command that joins goes into one batch with the one before.
+    async fn take(&mut self, step: Drawn, joins: bool) -> Result<(), String> {
+        if !joins || matches!(step, Drawn::Tick(_)) {
+            self.commit().await?;
+        }
+        match step {
+            Drawn::Tick(micros) => self.clock.set(Timestamp::from_micros(self.clock.now().as_micros() + micros)),
+            Drawn::Command(command) => {
+                let _ = self.model.run(&command, self.clock.now());
+                self.batch.push(command);
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), String> {
+        let batch = Arc::new(Batch::new(std::mem::take(&mut self.batch)));
+        if batch.commands().is_empty() {
+            return Ok(());
+        }
+        for (store, reference) in self.pairs {
+            let replies = store.commit(0, Arc::clone(&batch)).await.map_err(|error| error.to_string())?;
+            let expected = reference.commit(0, Arc::clone(&batch)).await.map_err(|error| error.to_string())?;
+            if replies != expected {
+                return Err(format!("{batch:?}\n{store:?} replies {replies:?}\nexpected {expected:?}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Plays `count` cases; a failure is shrunk first.

@@ -8,8 +8,12 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use prepaid::clock::Clock;
+use prepaid::store::Store;
+use prepaid::store::postgres::{PostgresOptions, PostgresStore};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tokio::sync::OnceCell;
@@ -33,6 +37,20 @@ impl Database {
         let mut url = server.to_url_lossy();
         url.set_path(&name);
         Self { url: url.to_string(), name, server: server.clone() }
+    }
+
+    /// Its url with an option of the store's.
+    pub fn url_with(&self, option: &str) -> String {
+        let separator = if self.url.contains('?') { '&' } else { '?' };
+        format!("{}{separator}{option}", self.url)
+    }
+
+    /// The ledger in it, by another clock than the database's.
+    pub async fn store_by(&self, clock: Arc<dyn Clock>, buckets: Option<u16>) -> Arc<dyn Store> {
+        let mut options = PostgresOptions::default();
+        options.clock = Some(clock);
+        options.buckets = buckets;
+        Arc::new(PostgresStore::open_with(&self.url, options).await.unwrap())
     }
 
     /// A connection to it beside the store's.
@@ -122,53 +140,93 @@ async fn local() -> Option<PgConnectOptions> {
     None
 }
 
-/// A server of our own on a socket in a temporary folder. A guard stops it and removes its files when this process is
-/// gone, however it goes.
-#[expect(clippy::zombie_processes, reason = "the guard outlives us: that is its purpose")]
+/// A server of our own; see [`Server`].
 async fn private() -> PgConnectOptions {
-    let programs = programs().unwrap_or_else(|| {
-        panic!("no PostgreSQL is running and none is installed: `apt-get install postgresql`, or set PREPAID_POSTGRES")
-    });
-    let folder = tempfile::Builder::new().prefix("prepaid-postgres-").tempdir().unwrap().keep();
-    let (data, log) = (folder.join("data"), folder.join("log"));
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
-    if root {
-        // PostgreSQL does not run as root.
-        run(Command::new("chown").arg("postgres").arg(&folder));
-    }
-    let as_user = |program: &str| {
-        let program = programs.join(program);
-        if root {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        }
-    };
-    run(as_user("initdb").args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"]).arg(&data));
-    let settings = format!("-c listen_addresses='' -c unix_socket_directories='{}'", folder.display());
-    run(as_user("pg_ctl").args(["-w", "-o", &settings, "-l"]).arg(&log).arg("-D").arg(&data).arg("start"));
-    let stop = as_user("pg_ctl");
-    let stop: Vec<_> = std::iter::once(stop.get_program()).chain(stop.get_args()).map(|arg| arg.to_owned()).collect();
-    let mut guard = Command::new("sh");
-    guard.args([
-        "-c",
-        "while kill -0 $1 2>/dev/null; do sleep 1; done; d=$2; shift 2; \"$@\" -m immediate -D $d/data stop; rm -rf $d",
-        "guard",
-    ]);
-    guard.arg(std::process::id().to_string()).arg(&folder).args(stop);
-    guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
-    PgConnectOptions::new_without_pgpass().socket(&folder).username("postgres").database("postgres")
+    Server::start(&[], false).connect()
 }
 
-/// The newest installed programs.
-fn programs() -> Option<PathBuf> {
+/// A server of a test's own, on a socket in a temporary folder. A guard stops it and removes its files when this process
+/// is gone, however it goes.
+#[derive(Debug)]
+pub struct Server {
+    folder: PathBuf,
+    settings: String,
+}
+
+impl Server {
+    /// Starts one with these settings, as a standby that waits for a primary if it is told so.
+    #[expect(clippy::zombie_processes, reason = "the guard outlives us: that is its purpose")]
+    pub fn start(settings: &[&str], standby: bool) -> Self {
+        let folder = tempfile::Builder::new().prefix("prepaid-postgres-").tempdir().unwrap().keep();
+        let data = folder.join("data");
+        if is_root() {
+            // PostgreSQL does not run as root.
+            run(Command::new("chown").arg("postgres").arg(&folder));
+        }
+        run(program("initdb").args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"]).arg(&data));
+        if standby {
+            run(as_owner("touch").arg(data.join("standby.signal")));
+        }
+        let socket = format!("-c listen_addresses='' -c unix_socket_directories='{}'", folder.display());
+        let settings = settings.iter().fold(socket, |all, setting| format!("{all} -c {setting}"));
+        let server = Self { folder: folder.clone(), settings };
+        server.run();
+        let stop = program("pg_ctl");
+        let mut guard = Command::new("sh");
+        let wait = "while kill -0 $0 2>/dev/null; do sleep 1; done; d=$1; shift; \"$@\" -m immediate -D $d/data stop; rm -rf $d";
+        guard.args(["-c", wait]).arg(std::process::id().to_string()).arg(&folder);
+        guard.arg(stop.get_program()).args(stop.get_args());
+        guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        server
+    }
+
+    /// Ends it without a word, as a power cut would, and starts it again.
+    pub fn crash(&self) {
+        run(program("pg_ctl").args(["-m", "immediate", "-D"]).arg(self.folder.join("data")).arg("stop"));
+        self.run();
+    }
+
+    fn run(&self) {
+        let (data, log) = (self.folder.join("data"), self.folder.join("log"));
+        let mut start = program("pg_ctl");
+        start.args(["-w", "-o", &self.settings, "-l"]).arg(&log).arg("-D").arg(data).arg("start");
+        // The server keeps what it inherits open.
+        let started = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(started.success(), "{}", fs::read_to_string(log).unwrap_or_default());
+    }
+
+    pub fn connect(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass().socket(&self.folder).username("postgres").database("postgres")
+    }
+
+    pub fn url(&self) -> String {
+        self.connect().to_url_lossy().to_string()
+    }
+}
+
+/// One of the newest installed programs, to be run by somebody who may.
+fn program(name: &str) -> Command {
     let mut found: Vec<_> =
-        fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|version| version.path().join("bin")).collect();
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|dir| dir.path().join("bin")).collect();
     found.retain(|bin| bin.join("initdb").exists() && bin.join("pg_ctl").exists());
     found.sort();
-    found.pop()
+    let folder = found.pop().unwrap_or_else(|| {
+        panic!("no PostgreSQL is running and none is installed: `apt-get install postgresql`, or set PREPAID_POSTGRES")
+    });
+    as_owner(folder.join(name))
+}
+
+fn as_owner(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--"]).arg(program);
+    command
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"))
 }
 
 fn run(command: &mut Command) {

@@ -347,3 +347,83 @@ pub(super) const SELECT_PLACED: &str = "select account, bucket from prepaid.plac
 /// Places an account: primary key.
 pub(super) const UPSERT_PLACEMENT: &str = "insert into prepaid.placements (account, bucket) values ($1, $2) \
      on conflict (account) do update set bucket = excluded.bucket";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! statements {
+        ($($name:ident)*) => { [$((stringify!($name), $name)),*] };
+    }
+
+    /// Every statement that runs inside a bucket, by name.
+    const OF_A_BUCKET: &[(&str, &str)] = &statements! {
+        LOCK_BUCKET SELECT_BUCKET UPDATE_BUCKET SELECT_ACCOUNT SELECT_NAMED_ACCOUNTS SELECT_ACCOUNTS INSERT_ACCOUNT
+        UPDATE_ACCOUNT UPDATE_ACCOUNT_TERMS SELECT_KEYED SELECT_KEY INSERT_KEY SELECT_HOLD SELECT_OVERDUE SELECT_PENDING
+        SELECT_DUE INSERT_HOLD UPDATE_HOLD SELECT_LOT SELECT_LIVE_LOTS SELECT_DUE_LOTS INSERT_LOT UPDATE_LOT
+        SELECT_SCOPE_BUDGETS SELECT_BUDGETS UPSERT_BUDGET SELECT_WINDOW SELECT_WINDOWS UPSERT_WINDOW INSERT_ENTRY
+        SELECT_FEED SELECT_MILESTONE SELECT_CHAIN SCAN_ACCOUNTS SCAN_HOLDS SCAN_ENTRIES SCAN_LOTS SCAN_BUDGETS
+        SCAN_WINDOWS SCAN_KEYS
+    };
+    /// Statements about what is in no bucket, or about all of them.
+    const OF_THE_LEDGER: &[(&str, &str)] = &statements! {
+        COMMIT ROLLBACK BEGIN_READ UNHURRIED BEGIN SELECT_TIME SELECT_TARIFF INSERT_TARIFF SELECT_META UPSERT_META
+        LOCK_META COUNT_BUCKETS INSERT_BUCKETS SELECT_PLACEMENTS SELECT_PLACED UPSERT_PLACEMENT
+    };
+
+    /// The tables a statement names that are not pinned to one bucket.
+    fn unpinned(statement: &str) -> Vec<String> {
+        let text = statement.replace(['(', ')', ','], " ");
+        let words: Vec<_> = text.split_whitespace().collect();
+        let mut unpinned = Vec::new();
+        for (at, word) in words.iter().enumerate().filter(|(_, word)| word.starts_with("prepaid.")) {
+            let mut next = words[at + 1..].iter().copied().filter(|word| *word != "as");
+            let follows = next.next().unwrap_or_default();
+            let is_alias =
+                !["where", "set", "on", "cross", "join", "order", "values", "hash", "bucket"].contains(&follows);
+            let inserted = at > 0 && words[at - 1] == "into";
+            let column = if is_alias { format!("{follows}.bucket") } else { "bucket".to_owned() };
+            let pinned = [format!(" {column} = $1"), format!(" {column} = $1 ")];
+            // What is inserted carries the bucket of the bucket's row, which is pinned itself.
+            let follows_the_row = inserted && text.contains("bucket") && text.contains("select b.bucket ");
+            if !follows_the_row && !pinned.iter().any(|pin| text.contains(pin.as_str())) {
+                unpinned.push((*word).to_owned());
+            }
+        }
+        unpinned
+    }
+
+    #[test]
+    fn every_table_of_a_statement_is_pinned_to_the_bucket() {
+        for (name, statement) in OF_A_BUCKET {
+            assert!(statement.contains("prepaid."), "{name} names no table");
+            assert_eq!(unpinned(statement), [""; 0], "{name}");
+        }
+        for (name, statement) in OF_THE_LEDGER {
+            let tables = statement.matches("prepaid.").count();
+            let small = ["meta", "tariffs", "placements", "buckets"].map(|table| format!("prepaid.{table}"));
+            let known: usize = small.iter().map(|table| statement.matches(table.as_str()).count()).sum();
+            assert_eq!(tables, known, "{name} touches a table of buckets");
+        }
+    }
+
+    #[test]
+    fn table_that_is_not_pinned_is_noticed() {
+        assert_eq!(unpinned("select 1 from prepaid.holds where hold_no = $2"), ["prepaid.holds"]);
+        assert_eq!(unpinned("select 1 from prepaid.holds where bucket = any($1)"), ["prepaid.holds"]);
+        let joined = "select 1 from prepaid.keys k join prepaid.holds h on h.hold_no = k.target where k.bucket = $1";
+        assert_eq!(unpinned(joined), ["prepaid.holds"]);
+        let inserted = "insert into prepaid.keys as t (bucket, hash) select $1, x.* from unnest($2::bytea[]) x";
+        assert_eq!(unpinned(inserted), ["prepaid.keys"]);
+    }
+
+    #[test]
+    fn every_statement_is_looked_at() {
+        let declared = include_str!("sql.rs").lines().filter_map(|line| line.strip_prefix("pub(super) const "));
+        let declared: Vec<_> = declared.filter_map(|line| line.split(':').next()).collect();
+        let listed = || OF_A_BUCKET.iter().chain(OF_THE_LEDGER).map(|(name, _)| *name);
+        let missing: Vec<_> = declared.iter().filter(|name| !listed().any(|listed| listed == **name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!(declared.len(), listed().count());
+    }
+}

@@ -1,0 +1,191 @@
+//! How fast the ledger bills on PostgreSQL: pairs of a reserve and a settlement, beside what a program does that runs a
+//! transaction of its own for each, on the same server and in the same run.
+//!
+//! ```sh
+//! cargo bench --bench fleet --features postgres -- --url postgres://postgres@127.0.0.1/postgres
+//! ```
+//!
+//! The callers run in the same process as the ledger and on the same machine as the server. What is compared is measured
+//! in turns, round after round, and a ratio is the median of the rounds' ratios.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../ledger/load.rs"]
+mod load;
+mod naive;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use futures_util::future::try_join_all;
+use prepaid::store::postgres::{PostgresOptions, PostgresStore};
+use prepaid::{AccountHandle, Amount, Ledger, OpenHold};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+
+use self::common::{Figure, Goal, median};
+use self::load::{COST, Failure, HELD, Ids, Run, Subject, drive};
+use self::naive::Naive;
+
+/// Reserve and settle as fast as it goes.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// A server on which databases may be made: `bench_prepaid` is made, and dropped before and after.
+    #[arg(long, default_value = "postgres://postgres@127.0.0.1:5432/postgres")]
+    url: String,
+    /// How often everything is measured, in turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long each run is measured, in milliseconds.
+    #[arg(long, default_value_t = 2_000)]
+    span_ms: u64,
+    /// How many accounts share the load.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10_000])]
+    accounts: Vec<usize>,
+    /// How many callers make it.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1_024])]
+    callers: Vec<usize>,
+    /// How many buckets the ledger has.
+    #[arg(long)]
+    buckets: Option<u16>,
+    /// Requests have names without order.
+    #[arg(long)]
+    random: bool,
+    /// Measures only the ledger.
+    #[arg(long)]
+    alone: bool,
+    /// One JSON object per line instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let figures = runtime.block_on(throughput(&arguments))?;
+    common::print(&figures, arguments.json);
+    Ok(())
+}
+
+/// A ledger with funded accounts.
+struct Stand {
+    ledger: Ledger,
+    accounts: Vec<AccountHandle>,
+}
+
+impl Stand {
+    async fn open(url: &str, accounts: usize, buckets: Option<u16>) -> Result<Arc<Self>, Failure> {
+        let mut options = PostgresOptions::default();
+        options.buckets = buckets;
+        let ledger = Ledger::builder().open_store(Arc::new(PostgresStore::open_with(url, options).await?))?;
+        let plenty = Amount::new(1_000_000_000_000_000)?;
+        let accounts: Vec<_> =
+            (0..accounts).map(|number| ledger.account(format!("customer-{number}"))).collect::<Result<_, _>>()?;
+        try_join_all(accounts.iter().map(AccountHandle::open)).await?;
+        try_join_all(accounts.iter().map(|account| account.deposit("first", plenty).into_future())).await?;
+        Ok(Arc::new(Self { ledger, accounts }))
+    }
+}
+
+impl Subject for Stand {
+    type Hold = OpenHold;
+
+    fn accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
+    async fn reserve(&self, account: usize, request: String) -> Result<OpenHold, Failure> {
+        let account = self.accounts.get(account).ok_or("no such account")?;
+        Ok(account.reserve(request, Amount::new(HELD)?).await?.created()?)
+    }
+
+    async fn settle(&self, hold: OpenHold) -> Result<(), Failure> {
+        hold.settle(Amount::new(COST)?).await?;
+        Ok(())
+    }
+}
+
+/// One round's runs with so many callers on so many accounts.
+struct Scene {
+    accounts: usize,
+    callers: usize,
+    ours: Vec<Run>,
+    theirs: Vec<Run>,
+    bytes: Vec<f64>,
+}
+
+async fn throughput(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
+    const DATABASE: &str = "bench_prepaid";
+    let server: PgConnectOptions = arguments.url.parse()?;
+    let options = server.clone().database(DATABASE);
+    let span = Duration::from_millis(arguments.span_ms);
+    let ids = if arguments.random { Ids::Random } else { Ids::Ordered };
+    let mut scenes = Vec::new();
+    for &accounts in &arguments.accounts {
+        for &callers in &arguments.callers {
+            scenes.push(Scene { accounts, callers, ours: Vec::new(), theirs: Vec::new(), bytes: Vec::new() });
+        }
+    }
+    let mut admin = server.connect().await?;
+    let remove = format!("drop database if exists {DATABASE} with (force)");
+    for _ in 0..arguments.rounds {
+        for scene in &mut scenes {
+            admin.execute(sqlx::raw_sql(AssertSqlSafe(remove.as_str()))).await?;
+            admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("create database {DATABASE}")))).await?;
+            let stand = Stand::open(options.to_url_lossy().as_str(), scene.accounts, arguments.buckets).await?;
+            scene.ours.push(drive(&stand, scene.callers, span, ids).await?);
+            stand.ledger.close(Duration::from_secs(5)).await?;
+            scene.bytes.push(stored(&options).await?);
+            if !arguments.alone {
+                let by_hand = Arc::new(Naive::open(&options, scene.accounts, scene.callers).await?);
+                scene.theirs.push(drive(&by_hand, scene.callers, span, ids).await?);
+                by_hand.close().await;
+            }
+        }
+    }
+    admin.execute(sqlx::raw_sql(AssertSqlSafe(remove.as_str()))).await?;
+    Ok(scenes.iter().flat_map(report).collect())
+}
+
+/// Bytes on disk per pair: tables and indexes.
+async fn stored(options: &PgConnectOptions) -> Result<f64, Failure> {
+    let statement = "select (sum(pg_total_relation_size(oid)) / (select count(*) from prepaid.holds))::bigint \
+                     from pg_class where relnamespace = 'prepaid'::regnamespace and relkind = 'r'";
+    let mut connection = options.connect().await?;
+    let bytes: i64 = sqlx::query_scalar(statement).fetch_one(&mut connection).await?;
+    Ok(bytes as f64)
+}
+
+fn report(Scene { accounts, callers, ours, theirs, bytes }: &Scene) -> Vec<Figure> {
+    let name = |what: &str| format!("{accounts} accounts, {callers} callers: {what}");
+    let middle = |runs: &[Run], of: fn(&Run) -> f64| median(runs.iter().map(of));
+    let over = |of: fn(&Run) -> f64| median(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)));
+    let naive = "a transaction per command";
+    let goal = match (accounts, callers) {
+        (1, 1_024) => Some(Goal::AtLeast(40.0)),
+        (1, 64) => Some(Goal::AtLeast(12.0)),
+        (_, 1_024) => Some(Goal::AtLeast(10.0)),
+        _ => None,
+    };
+    let at_most = (*callers == 1).then_some(Goal::AtMost(1.5));
+    vec![
+        Figure::new(name("reserve and settle"), middle(ours, Run::rate), "pairs/s").against(
+            naive,
+            over(Run::rate),
+            goal,
+        ),
+        Figure::new(name(naive), middle(theirs, Run::rate), "pairs/s"),
+        Figure::new(name("p50"), middle(ours, Run::p50), "µs").against(naive, over(Run::p50), at_most),
+        Figure::new(name("p99"), middle(ours, Run::p99), "µs").against(naive, over(Run::p99), None),
+        Figure::new(name("CPU of the callers and the ledger"), middle(ours, Run::cpu), "µs/pair").against(
+            naive,
+            over(Run::cpu),
+            None,
+        ),
+        Figure::new(name("stored"), median(bytes.iter().copied()), "bytes/pair"),
+    ]
+}

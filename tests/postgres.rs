@@ -1,0 +1,379 @@
+//! What a database of many users does to a store, and what the store makes of it.
+
+#![cfg(all(feature = "testing", feature = "postgres"))]
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use prepaid::kernel::{Action, Batch, Command};
+use prepaid::store::postgres::{PostgresOptions, PostgresStore};
+use prepaid::store::{Store, StoreError, StoreErrorKind};
+use prepaid::testing::Rows;
+use prepaid::{AccountId, Asset, ErrorKind, Ledger, Outcome};
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use common::one::{amount, operation};
+use common::postgres::{Database, Server};
+
+fn id(name: &str) -> AccountId {
+    name.parse().unwrap()
+}
+
+fn open(account: &str) -> Arc<Command> {
+    let action = Action::Open { asset: Asset::USD, limits: Default::default(), policy: Default::default() };
+    Arc::new(Command::new(id(account), action))
+}
+
+fn deposit(account: &str, key: &str, units: i64) -> Arc<Command> {
+    let action = Action::Deposit { key: operation(key), amount: amount(units), metadata: None };
+    Arc::new(Command::new(id(account), action))
+}
+
+async fn commit(store: &PostgresStore, commands: Vec<Arc<Command>>) -> Result<Vec<&'static str>, StoreError> {
+    let bucket = store.bucket(commands[0].account());
+    let replies = store.commit(bucket, Arc::new(Batch::new(commands))).await?;
+    let name = |answer: Result<Outcome, prepaid::Refusal>| answer.map_or_else(|no| no.name(), |yes| yes.name());
+    Ok(replies.into_iter().map(|reply| name(reply.answer)).collect())
+}
+
+async fn options(database: &Database, change: impl FnOnce(&mut PostgresOptions)) -> Result<PostgresStore, StoreError> {
+    let mut options = PostgresOptions::default();
+    options.lock_timeout = Duration::from_millis(300);
+    options.statement_timeout = Duration::from_secs(2);
+    change(&mut options);
+    PostgresStore::open_with(&database.url, options).await
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> StoreErrorKind {
+    result.expect_err("it fails").kind()
+}
+
+/// Sessions of the store that are in a transaction and do nothing.
+async fn idle_in_transaction(database: &Database) -> i64 {
+    let statement = "select count(*) from pg_stat_activity where datname = current_database() \
+                     and application_name = 'prepaid' and state like 'idle in transaction%'";
+    sqlx::query_scalar(statement).fetch_one(&mut database.connect().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn password_is_never_shown() {
+    let database = Database::new().await;
+    let with_password = database.url.replacen("@", ":hush-hush@", 1);
+    let store = PostgresStore::open(&with_password).await.unwrap();
+    assert!(format!("{store:?}").contains("postgres://"));
+    assert!(!format!("{store:?}").contains("hush"), "{store:?}");
+    let broken = [
+        "postgres://me:hush-hush@[::",
+        "postgres://me:hush-hush@127.0.0.1:1/nowhere",
+        "postgres://me:hush-hush@127.0.0.1:no/x",
+        "postgres://me:hush-hush@127.0.0.1/x?buckets=hush",
+        "postgres://me:hush-hush@127.0.0.1/x?sslmode=hush-hush",
+    ];
+    for url in broken {
+        let error = Ledger::open(url).await.unwrap_err();
+        let shown = format!("{error} {error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+        assert!(!shown.contains("hush-hush"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn unsafe_servers_are_refused() {
+    for setting in ["fsync=off", "full_page_writes=off"] {
+        let server = Server::start(&[setting], false);
+        let error = PostgresStore::open(&server.url()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unsuitable);
+        assert!(error.to_string().contains(setting), "{error}");
+        let tables = "select count(*) from pg_namespace where nspname = 'prepaid'";
+        let mut connection = server.connect().connect().await.unwrap();
+        let found: i64 = sqlx::query_scalar(tables).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(found, 0, "it was not touched");
+    }
+}
+
+#[tokio::test]
+async fn standby_is_refused() {
+    let server = Server::start(&["hot_standby=on"], true);
+    let error = PostgresStore::open(&server.url()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::ReadOnly);
+    assert!(error.to_string().contains("standby"), "{error}");
+}
+
+#[tokio::test]
+async fn asynchronous_commits_are_made_synchronous() {
+    let database = Database::new().await;
+    PostgresStore::open(&database.url).await.unwrap();
+    let name = database.options().get_database().unwrap().to_owned();
+    database.run(&format!("alter database {name} set synchronous_commit = off")).await;
+    // Rows are refused in a transaction whose commit would not wait for the disk.
+    let durable = "alter table prepaid.buckets add constraint durable check \
+                   (current_setting('synchronous_commit') in ('on', 'remote_apply')) not valid";
+    database.run(durable).await;
+    let by_hand = database.connect().await.execute("update prepaid.buckets set version = 1 where bucket = 0").await;
+    assert_eq!(by_hand.unwrap_err().as_database_error().unwrap().code().unwrap(), "23514");
+    let store = PostgresStore::open(&database.url).await.unwrap();
+    assert_eq!(commit(&store, vec![open("alice")]).await.unwrap(), ["Ok"]);
+}
+
+#[tokio::test]
+async fn another_programs_schema_is_not_touched() {
+    let database = Database::new().await;
+    database.run("create schema prepaid; create table prepaid.theirs (x int)").await;
+    assert_eq!(kind(PostgresStore::open(&database.url).await), StoreErrorKind::Unsuitable);
+    let tables = "select count(*) from pg_class where relnamespace = 'prepaid'::regnamespace";
+    let found: i64 = sqlx::query_scalar(tables).fetch_one(&mut database.connect().await).await.unwrap();
+    assert_eq!(found, 1);
+}
+
+#[tokio::test]
+async fn newer_schema_is_refused_and_both_versions_are_named() {
+    let database = Database::new().await;
+    PostgresStore::open(&database.url).await.unwrap();
+    database.run("insert into prepaid.migrations values (9, 'later', 1)").await;
+    PostgresStore::open(&database.url).await.expect("a newer schema that we can read is fine");
+    database.run("update prepaid.migrations set readable_by = 8 where version = 9").await;
+    let error = PostgresStore::open(&database.url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unsuitable);
+    assert!(error.to_string().contains("schema=9 known=1"), "{error}");
+}
+
+#[tokio::test]
+async fn schema_is_only_checked_where_migrating_is_turned_off() {
+    let database = Database::new().await;
+    let checked = |options: &mut PostgresOptions| options.migrate = false;
+    assert_eq!(kind(options(&database, checked).await), StoreErrorKind::Unsuitable);
+    PostgresStore::open(&database.url).await.unwrap();
+    options(&database, checked).await.unwrap();
+}
+
+#[tokio::test]
+async fn number_of_buckets_is_fixed_when_the_ledger_is_created() {
+    let database = Database::new().await;
+    let store = PostgresStore::open(&database.url_with("buckets=7")).await.unwrap();
+    assert_eq!(store.buckets(), 7);
+    assert_eq!(PostgresStore::open(&database.url).await.unwrap().buckets(), 7);
+    let error = options(&database, |options| options.buckets = Some(8)).await.unwrap_err();
+    assert!(error.to_string().contains("buckets=7 wanted=8"), "{error}");
+}
+
+#[tokio::test]
+async fn of_many_processes_that_create_the_ledger_one_does() {
+    let database = Database::new().await;
+    let stores = join_all((0..8).map(|_| PostgresStore::open(&database.url))).await;
+    let ledgers: Vec<_> = stores.into_iter().map(|store| store.unwrap().ledger()).collect();
+    assert!(ledgers.iter().all(|ledger| *ledger == ledgers[0]), "{ledgers:?}");
+}
+
+#[tokio::test]
+async fn role_that_cannot_change_the_journal_is_enough() {
+    let database = Database::new().await;
+    let role = format!("{}_writer", database.options().get_database().unwrap());
+    PostgresStore::open(&database.url).await.unwrap();
+    let as_owner = options(&database, |options| options.require_append_only = true).await;
+    assert_eq!(kind(as_owner), StoreErrorKind::Unsuitable, "the owner may change everything");
+    let grants = format!(
+        "create role {role} login; grant usage on schema prepaid to {role}; \
+         grant select, insert, update on all tables in schema prepaid to {role}; \
+         revoke update on prepaid.entries, prepaid.keys from {role}"
+    );
+    database.run(&grants).await;
+    let as_writer = database.options().username(&role);
+    let url = format!("{}?append_only=required", as_writer.to_url_lossy().as_str().split('?').next().unwrap());
+    let ledger = Ledger::open(&url).await.unwrap();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("opening", amount(10)).await.unwrap();
+    alice.reserve("h", amount(4)).await.unwrap().created().unwrap().settle(amount(3)).await.unwrap();
+    assert!(ledger.audit().await.unwrap().is_clean());
+    let refused = as_writer.connect().await.unwrap().execute("delete from prepaid.entries").await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "42501");
+    ledger.close(Duration::ZERO).await.unwrap();
+    database.run(&format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn database_that_became_read_only_is_told_apart() {
+    let database = Database::new().await;
+    PostgresStore::open(&database.url).await.unwrap();
+    let name = database.options().get_database().unwrap().to_owned();
+    database.run(&format!("alter database {name} set default_transaction_read_only = on")).await;
+    let store = options(&database, |_| {}).await.unwrap();
+    assert_eq!(kind(commit(&store, vec![open("alice")]).await), StoreErrorKind::ReadOnly);
+}
+
+#[tokio::test]
+async fn bucket_that_somebody_holds_is_contended_and_then_free() {
+    let database = Database::new().await;
+    let store = options(&database, |options| options.buckets = Some(1)).await.unwrap();
+    let mut other = database.connect().await;
+    other.execute("begin; select * from prepaid.buckets for update").await.unwrap();
+    assert_eq!(kind(commit(&store, vec![open("alice")]).await), StoreErrorKind::Contended);
+    other.execute("rollback").await.unwrap();
+    assert_eq!(commit(&store, vec![open("alice")]).await.unwrap(), ["Ok"]);
+    assert_eq!(idle_in_transaction(&database).await, 0);
+}
+
+#[tokio::test]
+async fn slow_statement_is_given_up_and_its_transaction_with_it() {
+    let database = Database::new().await;
+    let store = options(&database, |options| options.buckets = Some(1)).await.unwrap();
+    commit(&store, vec![open("alice")]).await.unwrap();
+    let mut other = database.connect().await;
+    // The bucket is free; the journal is not.
+    other.execute("begin; lock table prepaid.entries in access exclusive mode").await.unwrap();
+    assert_eq!(kind(commit(&store, vec![deposit("alice", "d", 5)]).await), StoreErrorKind::Contended);
+    other.execute("rollback").await.unwrap();
+    assert_eq!(commit(&store, vec![deposit("alice", "d", 5)]).await.unwrap(), ["Ok"]);
+    let account = store.account(&id("alice")).await.unwrap().unwrap();
+    assert_eq!((account.books.available.minor_units(), account.seq), (5, 2));
+}
+
+#[tokio::test]
+async fn failed_statement_takes_the_whole_batch_back() {
+    let database = Database::new().await;
+    for one_statement in [true, false] {
+        let store = options(&database, |options| options.one_statement = Some(one_statement)).await.unwrap();
+        let name = format!("account-{one_statement}");
+        commit(&store, vec![open(&name)]).await.unwrap();
+        database.run("alter table prepaid.entries add constraint poison check (key <> 'poison')").await;
+        let before = Rows::of_bucket(&store, store.bucket(&id(&name))).await.unwrap();
+        let batch = vec![deposit(&name, "good", 5), deposit(&name, "poison", 5)];
+        assert_eq!(kind(commit(&store, batch).await), StoreErrorKind::Refused);
+        assert!(Rows::of_bucket(&store, store.bucket(&id(&name))).await.unwrap() == before, "nothing was written");
+        database.run("alter table prepaid.entries drop constraint poison").await;
+        assert_eq!(commit(&store, vec![deposit(&name, "good", 5)]).await.unwrap(), ["Ok"]);
+    }
+}
+
+#[tokio::test]
+async fn poisonous_command_is_answered_alone() {
+    let database = Database::new().await;
+    let ledger = Ledger::open(&database.url).await.unwrap();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    database.run("alter table prepaid.entries add constraint poison check (key <> 'poison')").await;
+    let keys = (0..50).map(|n| if n == 31 { "poison".to_owned() } else { format!("k{n}") });
+    let answers = join_all(keys.map(|key| alice.deposit(key, amount(1)).into_future())).await;
+    let kinds: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).map(prepaid::Error::kind).collect();
+    assert_eq!(kinds, [ErrorKind::Internal]);
+    assert_eq!(alice.balance().await.unwrap().available.minor_units(), 49);
+}
+
+/// What the store's COMMIT is protected from: the database says that all is well with a transaction it takes back.
+#[tokio::test]
+async fn driver_says_that_a_failed_transaction_was_committed() {
+    let database = Database::new().await;
+    let mut connection = database.connect().await;
+    let mut transaction = connection.begin().await.unwrap();
+    transaction.execute("create table lost (x int)").await.unwrap();
+    transaction.execute("select 1 / 0").await.unwrap_err();
+    transaction.commit().await.expect("if this fails, the driver has become more careful");
+    connection.execute("select * from lost").await.unwrap_err();
+    connection.execute("begin").await.unwrap();
+    connection.execute("select 1 / 0").await.unwrap_err();
+    // As `store::postgres::sql::COMMIT`.
+    let guarded = sqlx::raw_sql("set local statement_timeout = 0; commit").execute(&mut connection).await;
+    assert_eq!(guarded.unwrap_err().as_database_error().unwrap().code().unwrap(), "25P02");
+}
+
+#[tokio::test]
+async fn commit_dropped_at_any_poll_happens_whole_or_not_at_all_and_leaks_nothing() {
+    let database = Database::new().await;
+    let store = options(&database, |options| options.buckets = Some(1)).await.unwrap();
+    commit(&store, vec![open("alice")]).await.unwrap();
+    for polls in 1..40 {
+        let key = polls.to_string();
+        let batch = Arc::new(Batch::new(vec![deposit("alice", &key, 1)]));
+        {
+            let mut future = pin!(store.commit(0, batch.clone()));
+            for _ in 0..polls {
+                let waker = Waker::noop();
+                if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(waker)) {
+                    done.unwrap();
+                    break;
+                }
+                // Lets the database's answer come in.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        store.commit(0, batch).await.unwrap();
+        let account = store.account(&id("alice")).await.unwrap().unwrap();
+        assert_eq!(account.books.available.minor_units(), polls, "after {polls} polls");
+    }
+    assert_eq!(idle_in_transaction(&database).await, 0);
+    Rows::of_bucket(&store, 0).await.unwrap().check(store.ledger()).unwrap();
+}
+
+#[tokio::test]
+async fn killed_sessions_lose_no_answered_command() {
+    let database = Database::new().await;
+    let ledger = Ledger::open(&database.url).await.unwrap();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    let mut killer = database.connect().await;
+    let kill = "select pg_terminate_backend(pid) from pg_stat_activity \
+                where datname = current_database() and application_name = 'prepaid'";
+    let mut answered = 0;
+    for round in 0..20 {
+        let callers: Vec<_> = (0..50)
+            .map(|n| {
+                let (alice, key) = (alice.clone(), format!("{round}-{n}"));
+                tokio::spawn(async move { alice.deposit(key, amount(1)).await })
+            })
+            .collect();
+        killer.execute(kill).await.unwrap();
+        for caller in callers {
+            caller.await.unwrap().expect("the engine asks again until it knows");
+            answered += 1;
+        }
+    }
+    assert_eq!(alice.balance().await.unwrap().available.minor_units(), answered);
+    assert!(ledger.audit().await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn few_readers_serve_many() {
+    let database = Database::new().await;
+    let store = options(&database, |options| options.readers = 2).await.unwrap();
+    commit(&store, vec![open("alice")]).await.unwrap();
+    let alice = id("alice");
+    let answers = join_all((0..300).map(|_| store.account(&alice))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().is_some()));
+}
+
+#[tokio::test]
+async fn rows_another_process_changed_are_read_anew() {
+    let database = Database::new().await;
+    let (one, other) = (options(&database, |_| {}).await.unwrap(), options(&database, |_| {}).await.unwrap());
+    commit(&one, vec![open("alice"), deposit("alice", "first", 10)]).await.unwrap();
+    for turn in 0..20 {
+        let store = if turn % 3 == 0 { &other } else { &one };
+        assert_eq!(commit(store, vec![deposit("alice", &turn.to_string(), 1)]).await.unwrap(), ["Ok"]);
+    }
+    let account = one.account(&id("alice")).await.unwrap().unwrap();
+    assert_eq!((account.books.available.minor_units(), account.seq), (30, 22));
+    Rows::of_bucket(&one, one.bucket(&id("alice"))).await.unwrap().check(one.ledger()).unwrap();
+}
+
+#[tokio::test]
+async fn placed_account_is_found_by_a_process_that_did_not_place_it() {
+    let database = Database::new().await;
+    let (one, other) = (options(&database, |_| {}).await.unwrap(), options(&database, |_| {}).await.unwrap());
+    let whale = id("whale");
+    let home = other.bucket(&whale);
+    let elsewhere = (home + 1) % other.buckets();
+    one.place(&whale, elsewhere).await.unwrap();
+    one.place(&whale, elsewhere).await.expect("placing it there again changes nothing");
+    assert_eq!((one.bucket(&whale), other.bucket(&whale)), (elsewhere, home));
+    assert_eq!(kind(commit(&other, vec![open("whale")]).await), StoreErrorKind::Contended, "it is not opened twice");
+    assert_eq!(commit(&other, vec![open("whale")]).await.unwrap(), ["Ok"], "the second time it finds its way");
+    assert_eq!(commit(&one, vec![deposit("whale", "d", 1)]).await.unwrap(), ["Ok"]);
+    assert_eq!(kind(one.place(&whale, home).await), StoreErrorKind::Refused, "what is open stays where it is");
+    let again = options(&database, |_| {}).await.unwrap();
+    assert_eq!(again.bucket(&whale), elsewhere, "it is known from the start ever after");
+}
