@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../ledger/load.rs"]
+#[allow(dead_code, reason = "the embedded store's benchmark has more to say")]
 mod load;
 mod naive;
 
