@@ -119,6 +119,12 @@ fn every_line_ending_and_a_byte_order_mark_make_the_same_events() {
 }
 
 #[test]
+fn half_a_byte_order_mark_is_no_mark() {
+    assert_eq!(events(Wire::Sse, [b"\xef\xbbdata: x\n\n".as_slice()], 99), (Vec::new(), 0));
+    assert_eq!(events(Wire::Sse, [b"\xef\xbb\xbfdata: x\n\n".as_slice()], 99).0.len(), 1);
+}
+
+#[test]
 fn events_above_the_limit_are_skipped_and_what_follows_is_read() {
     let long = "x".repeat(10 << 20);
     let stream = format!("data: {long}\n\n: {long}\ndata: {HELLO}\n\ndata: {HELLO}\n\ndata: [DONE]\n\n");
@@ -636,8 +642,10 @@ fn usage_of_a_message_that_goes_on_is_not_its_last() {
     let (report, is_final) = anthropic(&[start, text, so_far, text, last, stop]);
     assert_eq!((count(&report, TokenClass::Output), is_final), (Some(12), true));
     assert_eq!((report.certainty, report.remarks.len()), (Certainty::Reported, 0));
-    let (report, is_final) = anthropic(&[start, text]);
-    assert!(!is_final && count(&report, TokenClass::Output) > Some(1), "a placeholder is no count: {report:?}");
+    let (report, _) = anthropic(&[start, text, so_far]);
+    assert_eq!(count(&report, TokenClass::Output), Some(5), "what was delivered before it is in it");
+    let other = start.replace(r#""output_tokens":1"#, r#""output_tokens":88"#);
+    assert_eq!(anthropic(&[start, text]), anthropic(&[&other, text]), "a placeholder is no count");
 }
 
 #[test]
@@ -661,4 +669,64 @@ fn only_a_blocked_prompt_ends_a_gemini_stream_before_its_answer() {
     assert!(is_final);
     assert_eq!((count(&report, TokenClass::Input), count(&report, TokenClass::Output)), (Some(4), Some(0)));
     assert!(!event(r#""safetyRatings":[]"#).1);
+}
+
+/// Bodies as the providers' references show them, with a word, a thought and a call where the API has them.
+#[test]
+fn whole_bodies_are_read_and_counted_where_they_have_no_usage() {
+    let bodies = [
+        (
+            Api::OpenAiChat,
+            r#"{"model":"m","choices":[{"message":{"content":"Hello","reasoning_content":"Think","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}],USAGE}"#,
+            r#""usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}"#,
+        ),
+        (
+            Api::OpenAiResponses,
+            r#"{"object":"response","model":"m","output":[{"type":"reasoning","content":[{"type":"reasoning_text","text":"Think"}]},{"type":"message","content":[{"type":"output_text","text":"Hello"}]},{"type":"function_call","name":"f","arguments":"{}"}],USAGE}"#,
+            r#""usage":{"input_tokens":5,"output_tokens":7,"total_tokens":12}"#,
+        ),
+        (
+            Api::Anthropic,
+            r#"{"type":"message","model":"claude-3","content":[{"type":"thinking","thinking":"Think"},{"type":"text","text":"Hello"},{"type":"tool_use","name":"f","input":{}}],"stop_reason":"end_turn",USAGE}"#,
+            r#""usage":{"input_tokens":5,"output_tokens":7}"#,
+        ),
+        (
+            Api::Gemini,
+            r#"{"modelVersion":"m","candidates":[{"content":{"parts":[{"text":"Think","thought":true},{"text":"Hello"},{"functionCall":{"name":"f","args":{}}}]},"finishReason":"STOP"}],USAGE}"#,
+            r#""usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":7,"totalTokenCount":12}"#,
+        ),
+        (
+            Api::BedrockConverse,
+            r#"{"output":{"message":{"content":[{"reasoningContent":{"reasoningText":{"text":"Think"}}},{"text":"Hello"},{"toolUse":{"name":"f","input":{}}}]}},"stopReason":"end_turn",USAGE}"#,
+            r#""usage":{"inputTokens":5,"outputTokens":7,"totalTokens":12}"#,
+        ),
+        (
+            Api::Cohere,
+            r#"{"message":{"content":[{"type":"thinking","thinking":"Think"},{"type":"text","text":"Hello"}],"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]},USAGE}"#,
+            r#""usage":{"billed_units":{"input_tokens":5,"output_tokens":7}}"#,
+        ),
+        (
+            Api::Ollama,
+            r#"{"model":"m","message":{"content":"Hello","thinking":"Think","tool_calls":[{"function":{"name":"f","arguments":{}}}]},"done":true,USAGE}"#,
+            r#""prompt_eval_count":5,"eval_count":7"#,
+        ),
+    ];
+    for (api, body, usage) in bodies {
+        let read = |usage: &str| {
+            let mut observer = ApiObserver::new(api).prompt_tokens(9);
+            let body: serde_json::Value = serde_json::from_str(&body.replace("USAGE", usage)).unwrap();
+            observer.body(serde_json::to_string_pretty(&body).unwrap().as_bytes());
+            observer
+        };
+        let whole = read(usage);
+        let report = whole.report();
+        assert_eq!(count(&report, TokenClass::Input), Some(5), "{api:?}");
+        assert_eq!(report.usage.total_output(), 7, "{api:?}");
+        assert_eq!((&report.certainty, whole.is_final()), (&Certainty::Reported, true), "{api:?}");
+        let delivered = whole.delivered();
+        assert_eq!((delivered.output > 0, delivered.reasoning > 0, delivered.calls), (true, true, 1), "{api:?}");
+        let bare = read(r#""usage":null"#).report();
+        assert_eq!(count(&bare, TokenClass::Input), Some(9), "{api:?}");
+        assert!(bare.usage.total_output() > 1 && bare.certainty != Certainty::Reported, "{api:?}: {bare:?}");
+    }
 }

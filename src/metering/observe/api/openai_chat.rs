@@ -80,7 +80,8 @@ struct Message<'a> {
 
 #[derive(Debug, Deserialize)]
 struct Call<'a> {
-    index: Option<u64>,
+    #[serde(default)]
+    index: Scalar<u64>,
     #[serde(borrow, default)]
     function: Object<Function<'a>>,
 }
@@ -215,7 +216,7 @@ fn said(index: u64, message: &Message<'_>, tally: &mut Tally) {
     }
     for (at, call) in message.tool_calls.0.iter().enumerate() {
         if let Some(function) = &call.function.0 {
-            called(index, call.index.unwrap_or(at as u64), function, tally);
+            called(index, call.index.0.unwrap_or(at as u64), function, tally);
         }
     }
     if let Some(function) = &message.function_call.0 {
