@@ -1,6 +1,7 @@
 //! What a request used, and how that is known.
 
 mod accounting;
+mod calibration;
 mod report;
 mod request;
 mod span;
@@ -9,6 +10,7 @@ mod usage;
 mod yardstick;
 
 pub use accounting::{Beyond, Observer, RequestEstimate, TokenAccounting, UnreadableRequest};
+pub use calibration::Calibration;
 pub use report::{Bounds, Certainty, Remark, UsageReport};
 pub use request::RequestShape;
 pub use span::Span;

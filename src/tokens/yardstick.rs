@@ -54,6 +54,8 @@ impl Delivered {
 pub struct Yardstick {
     /// Tokens of text in thousandths of what a stand-in for the model's vocabulary counts.
     pub text: Span,
+    /// The same for reasoning that is shown.
+    pub thought: Span,
     begin: Span,
     end: Span,
     think: Span,
@@ -101,12 +103,12 @@ impl Yardstick {
         let row = ROWS.iter().find(|(words, _)| words.iter().any(|word| begins_a_word(&name, word)));
         let spans = row.map(|(_, spans)| *spans).unwrap_or_default();
         let [text, begin, end, think, call] = spans.map(|[low, point, high]| Span::between(low, point, high));
-        Self { text, begin, end, think, call }
+        Self { text, thought: text, begin, end, think, call }
     }
 
     /// Output tokens of what was delivered, reasoning apart.
     pub fn output(&self, delivered: &Delivered) -> Span {
-        let mut span = self.scaled(delivered.output, delivered.is_exact).plus(self.call.times(delivered.calls));
+        let mut span = scaled(self.text, delivered.output, delivered.is_exact).plus(self.call.times(delivered.calls));
         if delivered.output > 0 {
             span = span.plus(self.begin);
         }
@@ -122,13 +124,13 @@ impl Yardstick {
             0 => Span::default(),
             // What ends a thought is billed once it has ended.
             count if delivered.output > 0 || delivered.has_ended => {
-                self.scaled(count, delivered.is_exact).plus(self.think)
+                scaled(self.thought, count, delivered.is_exact).plus(self.think)
             }
-            count => self.scaled(count, delivered.is_exact),
+            count => scaled(self.thought, count, delivered.is_exact),
         }
     }
+}
 
-    fn scaled(&self, count: u64, is_exact: bool) -> Span {
-        if is_exact { Span::exactly(count) } else { self.text.thousandths_of(count) }
-    }
+fn scaled(thousandths: Span, count: u64, is_exact: bool) -> Span {
+    if is_exact { Span::exactly(count) } else { thousandths.thousandths_of(count) }
 }

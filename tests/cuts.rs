@@ -1,0 +1,288 @@
+//! Streams that break off before their usage comes are billed within 5 % where the output is visible and its
+//! vocabulary is known; elsewhere the truth lies within the bounds that the bill reports.
+//!
+//! The truth at a cut is what the provider itself says there, or how many deltas it sent, if it sends one for each token;
+//! such streams are cut at 20 random events. Every other stream of 60 output tokens and more counts once, whole, with
+//! everything that it says of usage taken out.
+//!
+//! `PREPAID_STREAMS` names another folder of recordings with an `index.json`; `PREPAID_SEED` cuts at the same places
+//! again.
+
+#![cfg(all(feature = "testing", feature = "o200k"))]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write;
+use std::path::Path;
+
+use prepaid::metering::observe::{ApiObserver, Observer};
+use prepaid::tokens::{Calibration, Certainty, Delivered, Remark, Usage, Vocabulary, Yardstick};
+use serde_json::Value;
+
+use common::random::{self, Random};
+use common::streams::{self, Recording};
+
+const CUTS: usize = 20;
+const OUTPUT_MIN: u64 = 60;
+const LEARNT: &str = ", learnt from others";
+const STRANGE: &str = "no public vocabulary";
+
+/// Streams whose own usage contradicts what they delivered.
+const CONTRADICTORY: &[(&str, &str)] = &[
+    ("cerebras__zai-glm-4.7", "bills 108 reasoning tokens and delivers 202"),
+    ("localhost__gpt-3.5-turbo", "a test server that makes its usage up"),
+    ("groq__groq-compound", "delivers what its agents thought, bills what the last one said"),
+    ("open-responses__zai-org-glm-4.7-flash", "bills one token less than its text has, and no call"),
+];
+
+/// How the truth is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Stated,
+    Deltas,
+    Whole,
+}
+
+/// What was billed for a cut stream, and what it truly used.
+struct Outcome {
+    family: String,
+    way: Way,
+    is_sure: bool,
+    file: String,
+    truth: u64,
+    billed: u64,
+    low: u64,
+    high: u64,
+}
+
+#[test]
+fn cut_streams_are_billed_within_five_percent_or_within_their_bounds() {
+    let seed = common::number("PREPAID_SEED", random::fresh_seed());
+    println!("PREPAID_SEED={seed}");
+    let mut random = Random(seed);
+    let folder = env::var_os("PREPAID_STREAMS").unwrap_or_else(|| "tests/data/streams".into());
+    let mut families: BTreeMap<(bool, String, Way), Vec<Outcome>> = BTreeMap::new();
+    let recordings = streams::of_folder(Path::new(&folder));
+    let lessons: Vec<Lesson> = recordings.iter().map(lesson).collect();
+    for recording in &recordings {
+        let is_contradictory = CONTRADICTORY.iter().any(|(part, _)| recording.file.contains(part));
+        if recording.truth.output_total < OUTPUT_MIN || is_contradictory {
+            continue;
+        }
+        let mut outcomes = outcomes(recording, &mut random);
+        if outcomes.iter().any(|outcome| outcome.family == STRANGE) {
+            outcomes.extend(learnt(recording, &lessons));
+        }
+        for outcome in outcomes {
+            let key = (!outcome.is_sure, outcome.family.clone(), outcome.way);
+            families.entry(key).or_default().push(outcome);
+        }
+    }
+    println!("{}", table(&families));
+    let wrong = wrong(&families);
+    assert!(wrong.is_empty(), "PREPAID_SEED={seed}\n{}", wrong.join("\n"));
+}
+
+/// The stream cut wherever its truth is known.
+fn outcomes(recording: &Recording, random: &mut Random) -> Vec<Outcome> {
+    let stated: Vec<(usize, u64)> = statements(recording);
+    if stated.len() >= 3 {
+        let cut = |_| {
+            let (at, truth) = stated[random.below(stated.len())];
+            outcome(recording, recording.observer(), Way::Stated, &recording.events[..at], truth)
+        };
+        return (0..CUTS).map(cut).collect();
+    }
+    let events: Vec<String> = recording.events.iter().map(|event| streams::without_usage(event)).collect();
+    let deltas: Vec<usize> = (1..=events.len()).filter(|at| has_text(&events[at - 1])).collect();
+    // A character that takes several tokens is delivered with its last one.
+    let has_wide = events.iter().any(|event| event.chars().any(|character| character > '\u{ffff}'));
+    if !has_wide && (deltas.len() as u64).abs_diff(recording.truth.output_total) <= 2 {
+        let cut = |_| {
+            let last = random.below(deltas.len());
+            outcome(recording, recording.observer(), Way::Deltas, &events[..deltas[last]], last as u64 + 1)
+        };
+        return (0..CUTS).map(cut).collect();
+    }
+    vec![outcome(recording, recording.observer(), Way::Whole, &events, recording.truth.output_total)]
+}
+
+/// What a stream of a model without a public vocabulary is billed after others of its family were learnt from: the whole
+/// stream, which itself taught nothing.
+fn learnt(recording: &Recording, lessons: &[Lesson]) -> Option<Outcome> {
+    let family = family(&recording.model);
+    let mut calibration = Calibration::default();
+    let others = lessons.iter().filter(|lesson| lesson.file != recording.file && lesson.family == family);
+    others.for_each(|lesson| calibration.learn("", &family, &lesson.delivered, &lesson.billed));
+    let yardstick = calibration.yardstick("", &family);
+    (yardstick != Yardstick::of_model(&family)).then(|| {
+        let events: Vec<String> = recording.events.iter().map(|event| streams::without_usage(event)).collect();
+        let observer = recording.observer().yardstick(yardstick);
+        let mut outcome = outcome(recording, observer, Way::Whole, &events, recording.truth.output_total);
+        outcome.family.push_str(LEARNT);
+        outcome
+    })
+}
+
+/// What a finished stream teaches.
+struct Lesson {
+    file: String,
+    family: String,
+    delivered: Delivered,
+    billed: Usage,
+}
+
+fn lesson(recording: &Recording) -> Lesson {
+    let mut observer = recording.observer();
+    recording.events.iter().for_each(|event| observer.feed(event.as_bytes()));
+    observer.finish();
+    let file = recording.file.clone();
+    Lesson { file, family: family(&recording.model), delivered: observer.delivered(), billed: observer.report().usage }
+}
+
+/// Models that share a vocabulary, as far as their makers say. A gateway has enough streams to learn each model apart.
+fn family(model: &str) -> String {
+    let since_opus_4_7 = ["opus-4-7", "opus-4-8", "sonnet-5", "fable-5"].iter().find(|word| model.contains(**word));
+    let family = ["claude", "grok", "nova", "command", "gemini", "qwen3.5"].iter().find(|word| model.contains(**word));
+    since_opus_4_7.map(|_| "opus-4-7").or_else(|| family.copied()).unwrap_or(model).to_owned()
+}
+
+fn outcome(recording: &Recording, mut observer: ApiObserver, way: Way, delivered: &[String], truth: u64) -> Outcome {
+    delivered.iter().for_each(|event| observer.feed(event.as_bytes()));
+    observer.finish();
+    let report = observer.report();
+    let billed = report.usage.total_output();
+    let (low, high) = match &report.certainty {
+        Certainty::Reported | Certainty::Counted => (billed, billed),
+        Certainty::Estimated { bounds } => (bounds.low.total_output(), bounds.high.total_output()),
+    };
+    let counted = observer.delivered();
+    let vocabulary = Vocabulary::of_model(report.model.as_deref().unwrap_or(&recording.model));
+    let named = format!("{vocabulary:?}");
+    let (is_sure, family) = if way == Way::Stated {
+        (true, recording.provider.clone())
+    } else if report.remarks.contains(&Remark::HiddenReasoning) {
+        (false, "hidden reasoning".to_owned())
+    } else if report.remarks.contains(&Remark::InputGrows) || delivered.iter().any(|event| has_hosted_tool(event)) {
+        (false, "tools that the provider runs".to_owned())
+    } else if !counted.is_exact {
+        (false, STRANGE.to_owned())
+    } else if counted.calls > 0 {
+        (false, format!("{named}, tool calls"))
+    } else {
+        (true, named)
+    };
+    Outcome { family, way, is_sure, file: recording.file.clone(), truth, billed, low, high }
+}
+
+/// After how many events the provider says how many output tokens it has used so far.
+fn statements(recording: &Recording) -> Vec<(usize, u64)> {
+    let mut last = 0;
+    let mut found = Vec::new();
+    for (at, event) in recording.events.iter().enumerate() {
+        let Some(count) = streams::values(event).iter().find_map(output_so_far) else { continue };
+        if count < last {
+            // The counters of a new phase: the observer adds them up, the stream does not.
+            return Vec::new();
+        }
+        last = count;
+        if count > 0 {
+            found.push((at + 1, count));
+        }
+    }
+    found
+}
+
+fn output_so_far(event: &Value) -> Option<u64> {
+    if let Some(usage) = event.get("usageMetadata") {
+        let count = |key: &str| usage.get(key).and_then(Value::as_u64).unwrap_or(0);
+        return Some(count("candidatesTokenCount") + count("thoughtsTokenCount"));
+    }
+    event.get("usage")?.get("completion_tokens")?.as_u64()
+}
+
+/// Whether the event delivers any text.
+fn has_text(event: &str) -> bool {
+    const KEYS: [&str; 9] = [
+        "content",
+        "reasoning_content",
+        "reasoning",
+        "text",
+        "delta",
+        "thinking",
+        "partial_json",
+        "arguments",
+        "response",
+    ];
+    fn holds(value: &Value) -> bool {
+        match value {
+            Value::Object(fields) => fields.iter().any(|(key, value)| {
+                (KEYS.contains(&key.as_str()) && value.as_str().is_some_and(|text| !text.is_empty())) || holds(value)
+            }),
+            Value::Array(values) => values.iter().any(holds),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+    streams::values(event).iter().any(holds)
+}
+
+fn has_hosted_tool(event: &str) -> bool {
+    ["web_search_call", "server_tool_use", "code_interpreter_call", "mcp_call", "compaction", "executableCode"]
+        .iter()
+        .any(|word| event.contains(word))
+}
+
+/// Thousandths that were billed too much or too little.
+fn error(outcome: &Outcome) -> u64 {
+    outcome.billed.abs_diff(outcome.truth) * 1_000 / outcome.truth
+}
+
+fn table(families: &BTreeMap<(bool, String, Way), Vec<Outcome>>) -> String {
+    let percent = |thousandths: u64| format!("{}.{} %", thousandths / 10, thousandths % 10);
+    let mut table = String::from(
+        "| family | truth from | n | median error | 95 % | within 5 % | within bounds |\n|---|---|---|---|---|---|---|\n",
+    );
+    for ((_, family, way), outcomes) in families {
+        let mut errors: Vec<u64> = outcomes.iter().map(error).collect();
+        errors.sort_unstable();
+        let share = |count: usize| percent(count as u64 * 1_000 / outcomes.len() as u64);
+        let close = share(errors.iter().filter(|error| **error <= 50).count());
+        let bounded = match outcomes.iter().any(|outcome| outcome.is_sure) {
+            true => "-".to_owned(),
+            false => share(outcomes.iter().filter(|outcome| is_bounded(outcome)).count()),
+        };
+        let [median, most] = [50, 95].map(|at| percent(errors[(errors.len() - 1) * at / 100]));
+        let n = outcomes.len();
+        writeln!(table, "| {family} | {way:?} | {n} | {median} | {most} | {close} | {bounded} |").unwrap();
+    }
+    table
+}
+
+fn is_bounded(outcome: &Outcome) -> bool {
+    (outcome.low..=outcome.high).contains(&outcome.truth)
+}
+
+fn wrong(families: &BTreeMap<(bool, String, Way), Vec<Outcome>>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for ((_, family, way), outcomes) in families {
+        let (sure, unsure): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.is_sure);
+        let mut errors: Vec<u64> = sure.iter().map(|outcome| error(outcome)).collect();
+        errors.sort_unstable();
+        let far: Vec<_> = sure.iter().filter(|outcome| error(outcome) > 50).collect();
+        if errors.get(errors.len().saturating_sub(1) / 2).is_some_and(|median| *median >= 10)
+            || far.len() * 20 > sure.len()
+        {
+            let far = far.iter().map(|o| format!("{} {} for {}", o.file, o.billed, o.truth)).collect::<Vec<_>>();
+            wrong.push(format!("{family}, {way:?}: {errors:?} thousandths off; {}", far.join(", ")));
+        }
+        let outside: Vec<_> = unsure.iter().filter(|outcome| !is_bounded(outcome)).collect();
+        // What was learnt from a few streams may be off; what is known of all may not.
+        let is_learnt = family.ends_with(LEARNT) && outside.len() * 20 <= unsure.len();
+        for o in outside.iter().filter(|_| !is_learnt) {
+            wrong.push(format!("{family}: {}: {} is not in {}..={}", o.file, o.truth, o.low, o.high));
+        }
+    }
+    wrong
+}
