@@ -2,9 +2,9 @@
 
 use std::future::Future;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
@@ -167,7 +167,10 @@ pub(crate) async fn fill<S: Subject>(subject: &Arc<S>, pairs: u64, ids: Ids) -> 
 /// The next request: which account it is of, and its name of 32 hexadecimal digits.
 fn next(subject: &impl Subject, ids: Ids) -> Result<(usize, String), Failure> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // A database that outlives this process knows the names of earlier runs.
+    static FIRST: OnceLock<u64> = OnceLock::new();
+    let first = *FIRST.get_or_init(|| UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() << 24));
+    let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
     let account = usize::try_from(mixed(number) % subject.accounts() as u64)?;
     let request = match ids {
         Ids::Ordered => format!("{number:016x}{:016x}", mixed(!number)),

@@ -47,6 +47,9 @@ struct Arguments {
     /// Short runs, for a first look.
     #[arg(long)]
     quick: bool,
+    /// Also runs on this PostgreSQL, postgres://user@host/database: in a database for nothing else.
+    #[arg(long)]
+    postgres: Option<String>,
     /// Measures what a long past costs, instead.
     #[arg(long)]
     growth: bool,
@@ -120,8 +123,9 @@ impl Subject for Stand {
     }
 }
 
-/// One round's runs with so many callers on so many accounts.
+/// The runs with so many callers on so many accounts of one store.
 struct Scene {
+    store: &'static str,
     accounts: usize,
     callers: usize,
     ours: Vec<Run>,
@@ -134,45 +138,69 @@ async fn throughput(folder: &Path, arguments: &Arguments, span: Duration) -> Res
     let mut scenes = Vec::new();
     for &accounts in &arguments.accounts {
         for &callers in &arguments.callers {
-            scenes.push(Scene { accounts, callers, ours: Vec::new(), theirs: Vec::new(), bare: Vec::new() });
+            scenes.push(Scene::new("sqlite", accounts, callers));
+            if arguments.postgres.is_some() {
+                scenes.push(Scene::new("postgres", accounts, callers));
+            }
         }
     }
     for _ in 0..arguments.rounds {
         for scene in &mut scenes {
-            let path = folder.join("ledger.db");
-            let url = format!("sqlite:{}", path.display());
-            let stand = Stand::open(&url, scene.accounts).await?;
-            if scene.callers == 1 {
-                scene.bare.push(rival::bare_commit(folder, span / 2)?);
+            match (scene.store, &arguments.postgres) {
+                ("postgres", Some(url)) => scene.run_ours(url, span).await?,
+                _ => scene.run_sqlite(folder, span).await?,
             }
-            scene.ours.push(drive(&stand, scene.callers, span, Ids::Ordered).await?);
-            stand.close().await?;
-            if scene.callers == CROWD {
-                scene.bare.push(rival::raw_inserts(folder, &path, span / 2)?);
-            }
-            let by_hand = Arc::new(OneByOne::open(&path, scene.accounts)?);
-            scene.theirs.push(drive(&by_hand, scene.callers, span, Ids::Ordered).await?);
-            drop(by_hand);
-            rival::remove(&path);
         }
     }
     Ok(scenes.iter().flat_map(report).collect())
 }
 
-fn report(Scene { accounts, callers, ours, theirs, bare }: &Scene) -> Vec<Figure> {
-    let name = |what: &str| format!("{accounts} accounts, {callers} callers: {what}");
-    let wanted = |goal| (*accounts == MANY && *callers == CROWD).then_some(goal);
+impl Scene {
+    fn new(store: &'static str, accounts: usize, callers: usize) -> Self {
+        Self { store, accounts, callers, ours: Vec::new(), theirs: Vec::new(), bare: Vec::new() }
+    }
+
+    async fn run_ours(&mut self, url: &str, span: Duration) -> Result<(), Failure> {
+        let stand = Stand::open(url, self.accounts).await?;
+        self.ours.push(drive(&stand, self.callers, span, Ids::Ordered).await?);
+        stand.close().await
+    }
+
+    /// A fresh file: the ledger, then what it is measured by.
+    async fn run_sqlite(&mut self, folder: &Path, span: Duration) -> Result<(), Failure> {
+        let path = folder.join("ledger.db");
+        if self.callers == 1 {
+            self.bare.push(rival::bare_commit(folder, span / 2)?);
+        }
+        self.run_ours(&format!("sqlite:{}", path.display()), span).await?;
+        if self.callers == CROWD {
+            self.bare.push(rival::raw_inserts(folder, &path, span / 2)?);
+        }
+        let by_hand = Arc::new(OneByOne::open(&path, self.accounts)?);
+        self.theirs.push(drive(&by_hand, self.callers, span, Ids::Ordered).await?);
+        drop(by_hand);
+        rival::remove(&path);
+        Ok(())
+    }
+}
+
+fn report(Scene { store, accounts, callers, ours, theirs, bare }: &Scene) -> Vec<Figure> {
+    let name = |what: &str| format!("{store}, {accounts} accounts, {callers} callers: {what}");
+    let wanted = |goal| (*store == "sqlite" && *accounts == MANY && *callers == CROWD).then_some(goal);
     let middle = |of: fn(&Run) -> f64| median(ours.iter().map(of));
     let over = |of: fn(&Run) -> f64| median(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)));
-    let one_by_one = "one transaction per command";
+    let beside = |figure: Figure, of: fn(&Run) -> f64, goal| match theirs.is_empty() {
+        true => figure,
+        false => figure.against("one transaction per command", over(of), goal),
+    };
     let mut figures = vec![
-        Figure::new(name("reserve and settle"), middle(Run::rate), "pairs/s").against(
-            one_by_one,
-            over(Run::rate),
+        beside(
+            Figure::new(name("reserve and settle"), middle(Run::rate), "pairs/s"),
+            Run::rate,
             wanted(Goal::AtLeast(40.0)),
         ),
-        Figure::new(name("CPU"), middle(Run::cpu), "µs/pair").against(one_by_one, over(Run::cpu), None),
-        Figure::new(name("written"), middle(Run::written), "bytes/pair").against(one_by_one, over(Run::written), None),
+        beside(Figure::new(name("CPU"), middle(Run::cpu), "µs/pair"), Run::cpu, None),
+        beside(Figure::new(name("written"), middle(Run::written), "bytes/pair"), Run::written, None),
         Figure::new(name("p50"), middle(Run::p50), "µs"),
         Figure::new(name("p99"), middle(Run::p99), "µs").against(
             "its p50",
@@ -180,7 +208,7 @@ fn report(Scene { accounts, callers, ours, theirs, bare }: &Scene) -> Vec<Figure
             wanted(Goal::AtMost(3.0)),
         ),
     ];
-    if *callers == CROWD {
+    if *callers == CROWD && !bare.is_empty() {
         let rows = median(bare.iter().zip(ours).map(|(inserts, run)| inserts / run.rate()));
         figures.push(Figure::new(name("raw inserts"), median(bare.iter().copied()), "rows/s"));
         figures.push(Figure::new(name("a pair"), middle(|run| 1e6 / run.rate()), "µs").against(
@@ -189,7 +217,7 @@ fn report(Scene { accounts, callers, ours, theirs, bare }: &Scene) -> Vec<Figure
             wanted(Goal::AtMost(12.0)),
         ));
     }
-    if *callers == 1 {
+    if *callers == 1 && !bare.is_empty() {
         let commits = median(ours.iter().zip(bare).map(|(run, commit)| run.reserve_p50() / commit));
         figures.push(Figure::new(name("bare commit, p50"), median(bare.iter().copied()), "µs"));
         figures.push(Figure::new(name("reserve, p50"), middle(Run::reserve_p50), "µs").against(

@@ -40,7 +40,7 @@ pub struct SqliteOptions {
     /// Pages in the log before it is moved into the database. Default 4,000, 16 MB.
     pub checkpoint_pages: u32,
     /// Keys of holds kept in memory before they move into their index, about. More of them share a page, and opening
-    /// the database reads up to four times as many. Default 65,536, some 5 MB.
+    /// the database reads up to four times as many. Default 65,536, some 3 MB.
     pub recent_keys: u32,
     /// The largest number of pages the database may have; none: SQLite's own limit. Set when the file is opened.
     pub pages_max: Option<u32>,
