@@ -1,0 +1,270 @@
+//! Alerts: what in the journal somebody should be told, each crossing once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::{
+    AccountId, Amount, Body, BudgetBody, Cap, Entry, Malformed, Moves, Renewed, Scope, SignedAmount, Tally, Timestamp,
+};
+
+/// What to be told about. Nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlertRules {
+    /// When an account's money, held or not, falls below this.
+    pub low_balance: Option<Amount>,
+    /// When an account begins to owe money.
+    pub debt: bool,
+    /// When so many hundredths of a budget are used up in its window; 80 and 100, say.
+    pub budget_percents: Vec<u8>,
+    /// So long before a lot with money in it expires.
+    pub lot_expires_within: Option<Duration>,
+}
+
+/// Something somebody should be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Alert {
+    /// Whose.
+    pub account: AccountId,
+    /// The last entry of the account when it was noticed.
+    pub seq: u64,
+    /// What.
+    pub kind: AlertKind,
+}
+
+/// What an alert is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AlertKind {
+    /// The account's money fell below the rule's amount.
+    LowBalance {
+        /// What it has now, held or not.
+        left: SignedAmount,
+    },
+    /// The account began to owe money.
+    Debt {
+        /// How much.
+        owed: Amount,
+    },
+    /// So much of a budget is used up in its window.
+    Budget {
+        /// The budget's number.
+        budget: u32,
+        /// What it limits; none: the whole account.
+        scope: Option<Scope>,
+        /// When the window began.
+        window: Timestamp,
+        /// How many hundredths were crossed.
+        percent: u8,
+        /// What is used: minor units, requests or tokens.
+        used: u64,
+        /// What it counts, and the limit.
+        cap: Cap,
+    },
+    /// A lot with money in it expires soon.
+    LotExpiring {
+        /// The lot's number.
+        lot: u32,
+        /// What is free of it.
+        free: Amount,
+        /// When it expires.
+        expiry: Timestamp,
+    },
+}
+
+/// Derives alerts from the feed: a function of the entries and of nothing else. What it remembers is small: lots with
+/// money in them, and budgets.
+///
+/// It is told every entry of an account in order, from the first one on; what it was told twice it would count twice.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use prepaid::{Asset, Ledger, journal::{AlertKind, AlertRules, Alerts}};
+///
+/// let usd = Asset::USD;
+/// let alice = Ledger::open("memory:").await?.account("alice")?;
+/// alice.open().await?;
+/// alice.deposit("payment-1", usd.parse("5")?).await?;
+/// alice.reserve("request-1", usd.parse("4.50")?).await?.created()?.settle(usd.parse("4.20")?).await?;
+///
+/// let mut rules = AlertRules::default();
+/// rules.low_balance = Some(usd.parse("1")?);
+/// let mut alerts = Alerts::new(rules);
+/// let mut told = Vec::new();
+/// for entry in alice.journal(0, 100).await? {
+///     told.extend(alerts.see(&entry)?);
+/// }
+/// assert_eq!(told.len(), 1);
+/// assert_eq!(told[0].kind, AlertKind::LowBalance { left: usd.parse_signed("0.80")? });
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Alerts {
+    rules: AlertRules,
+    accounts: HashMap<AccountId, Standing>,
+}
+
+/// What is remembered of an account.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    seq: u64,
+    lots: BTreeMap<u32, Lot>,
+    budgets: BTreeMap<u32, (BudgetBody, Option<(Timestamp, Tally)>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Lot {
+    free: Amount,
+    expiry: Option<Timestamp>,
+    told: bool,
+}
+
+impl Alerts {
+    /// Alerts by these rules, of a feed that is followed from its beginning.
+    pub fn new(rules: AlertRules) -> Self {
+        Self { rules, accounts: HashMap::new() }
+    }
+
+    /// Takes the next entry in and says what it crossed.
+    ///
+    /// # Errors
+    /// [`Malformed`] when another version wrote the entry or it was damaged; it is not taken in then.
+    pub fn see(&mut self, entry: &Entry) -> Result<Vec<Alert>, Malformed> {
+        let (body, moves) = entry.body_and_moves()?;
+        let standing = self.accounts.entry(entry.account.clone()).or_default();
+        standing.seq = entry.seq;
+        let mut kinds = Vec::new();
+        kinds.extend(self.rules.low_balance.and_then(|least| fell_below(entry, least)));
+        let lots_before = standing.lots_free();
+        standing.know(&body);
+        standing.move_lots(&moves, entry.at);
+        if self.rules.debt {
+            kinds.extend(began_to_owe(entry, lots_before, standing.lots_free()));
+        }
+        standing.count(&body, &moves, &self.rules.budget_percents, &mut kinds);
+        standing.expiring(entry.at, self.rules.lot_expires_within, &mut kinds);
+        let alert = |kind| Alert { account: entry.account.clone(), seq: entry.seq, kind };
+        Ok(kinds.into_iter().map(alert).collect())
+    }
+
+    /// Says what crossed a rule because time passed: lots that expire soon, in no particular order of accounts.
+    pub fn tick(&mut self, now: Timestamp) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        for (account, standing) in &mut self.accounts {
+            let mut kinds = Vec::new();
+            standing.expiring(now, self.rules.lot_expires_within, &mut kinds);
+            alerts.extend(kinds.into_iter().map(|kind| Alert { account: account.clone(), seq: standing.seq, kind }));
+        }
+        alerts
+    }
+}
+
+impl Standing {
+    fn lots_free(&self) -> i64 {
+        self.lots.values().fold(0, |sum, lot| sum.saturating_add(lot.free.minor_units()))
+    }
+
+    /// Lots an entry made, and when they expire.
+    fn know(&mut self, body: &Body) {
+        match body {
+            Body::Grant { lot, terms } => self.know_lot(*lot, terms.expiry),
+            Body::Refund { renewed, .. } => {
+                renewed.iter().for_each(|Renewed { lot, terms, .. }| self.know_lot(*lot, terms.expiry));
+            }
+            _ => {}
+        }
+    }
+
+    fn know_lot(&mut self, number: u32, expiry: Option<Timestamp>) {
+        self.lots.insert(number, Lot { expiry, ..Lot::default() });
+    }
+
+    fn move_lots(&mut self, moves: &Moves, now: Timestamp) {
+        for moved in &moves.lots {
+            let lot = self.lots.entry(moved.lot).or_default();
+            lot.free = moved.is;
+            // What can be filled again without its expiry being of interest is made anew then.
+            let forgettable = lot.expiry.is_none_or(|expiry| now >= expiry);
+            if moved.is.is_zero() && forgettable {
+                self.lots.remove(&moved.lot);
+            }
+        }
+    }
+
+    /// Percents of budgets that were crossed, by what was counted or by a lower limit.
+    fn count(&mut self, body: &Body, moves: &Moves, percents: &[u8], kinds: &mut Vec<AlertKind>) {
+        if let Body::Budget(new) = body {
+            let (old, window) = self.budgets.remove(&new.number).map_or((None, None), |(old, seen)| (Some(old), seen));
+            if let (Some(old), Some((start, Tally { used, .. }))) = (old.filter(|old| old.active), window) {
+                crossed(new, start, (used, old.cap.limit()), used, percents, kinds);
+            }
+            self.budgets.insert(new.number, (new.clone(), window));
+        }
+        for moved in &moves.windows {
+            let Some((budget, seen)) = self.budgets.get_mut(&moved.budget) else { continue };
+            if seen.is_none_or(|(start, _)| moved.start >= start) {
+                *seen = Some((moved.start, moved.is));
+            }
+            crossed(budget, moved.start, (moved.was.used, budget.cap.limit()), moved.is.used, percents, kinds);
+        }
+    }
+
+    fn expiring(&mut self, now: Timestamp, within: Option<Duration>, kinds: &mut Vec<AlertKind>) {
+        let Some(within) = within else { return };
+        for (number, lot) in self.lots.iter_mut().filter(|(_, lot)| !lot.told && !lot.free.is_zero()) {
+            if let Some(expiry) = lot.expiry.filter(|expiry| now.saturating_add(within) >= *expiry && now < *expiry) {
+                lot.told = true;
+                kinds.push(AlertKind::LotExpiring { lot: *number, free: lot.free, expiry });
+            }
+        }
+    }
+}
+
+/// The account's money, held or not, fell below `least` with this entry. A reserve alone moves none of it.
+fn fell_below(entry: &Entry, least: Amount) -> Option<AlertKind> {
+    let sum = |one: SignedAmount, other: SignedAmount| one.minor_units().saturating_add(other.minor_units());
+    let after = sum(entry.available_after, entry.held_after.signed());
+    let before = after.saturating_sub(sum(entry.changes.available, entry.changes.held));
+    let least = least.minor_units();
+    let left = SignedAmount::new(after).unwrap_or_default();
+    (before >= least && after < least).then_some(AlertKind::LowBalance { left })
+}
+
+/// The base lot fell below zero with this entry.
+fn began_to_owe(entry: &Entry, lots_before: i64, lots_after: i64) -> Option<AlertKind> {
+    let available = entry.available_after.minor_units();
+    let before = available.saturating_sub(entry.changes.available.minor_units()).saturating_sub(lots_before);
+    let after = SignedAmount::new(available.saturating_sub(lots_after)).unwrap_or_default();
+    (before >= 0 && after.is_negative()).then_some(AlertKind::Debt { owed: after.negative_part() })
+}
+
+/// The percents that `is` reaches of the budget's limit and that were not reached before, `was` of what.
+fn crossed(
+    budget: &BudgetBody,
+    window: Timestamp,
+    was: (u64, u64),
+    is: u64,
+    percents: &[u8],
+    kinds: &mut Vec<AlertKind>,
+) {
+    let reaches = |(used, limit): (u64, u64), percent: u8| {
+        u128::from(used).saturating_mul(100) >= u128::from(limit).saturating_mul(u128::from(percent))
+    };
+    let is = (is, budget.cap.limit());
+    for percent in percents.iter().filter(|percent| budget.active && !reaches(was, **percent) && reaches(is, **percent))
+    {
+        kinds.push(AlertKind::Budget {
+            budget: budget.number,
+            scope: budget.scope.clone(),
+            window,
+            percent: *percent,
+            used: is.0,
+            cap: budget.cap,
+        });
+    }
+}
