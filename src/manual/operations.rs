@@ -1,6 +1,6 @@
 //! Running a ledger.
 //!
-//! # Files
+//! # SQLite
 //!
 //! `sqlite:ledger.db` is four files: the database, `-wal` and `-shm` beside it while it is open, and a `.lock` that keeps
 //! a second process out ([`AlreadyOwned`](crate::ErrorKind::AlreadyOwned)). Reading it with other tools is welcome.
@@ -10,6 +10,21 @@
 //! misses what is in the WAL. After a backup was restored call [`Ledger::restored`](crate::Ledger::restored) once, before
 //! the ledger is used: consumers of the feed are told that what they saw may be gone, and settlements of holds that the
 //! backup does not have are charged with [`or_debit`](crate::ledger::CostCall::or_debit).
+//!
+//! # PostgreSQL
+//!
+//! `postgres://USER:PASSWORD@HOST:PORT/DATABASE` creates its tables where there are none. Any number of processes may
+//! share it; a stream's process need not be the one that settles it. At opening it is refused where it could lose what it
+//! acknowledged: `fsync` or `full_page_writes` off, a standby, a version before 14.
+//!
+//! | In the url | Default | says |
+//! |---|---|---|
+//! | `buckets=8` | 4 | how many parts are written side by side; fixed when the ledger is created |
+//! | `prepared=never` | – | behind a pooler that hands every transaction another connection |
+//! | `append_only=required` | – | refuse a role that may change the journal; else that is only warned of |
+//!
+//! Give the gateways a role of their own that may not update or delete in `prepaid.entries`, and let another one migrate. Time is
+//! the server's: clocks of the processes do not matter.
 //!
 //! # What happens by itself
 //!
