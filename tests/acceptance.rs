@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
+use prepaid::metering::observe::{Api, ApiObserver};
 use prepaid::metering::{Cut, MeterOptions};
 use prepaid::model::{Cap, HoldState, Scope, Window, Zone};
 use prepaid::{AccountHandle, DenialReason, HoldId, Ledger, Outcome, Reserved};
@@ -26,6 +27,7 @@ on_every_store! {
     a3_daily_and_monthly_counters_count_each_request_once,
     a4_spend_budgets_accumulate_and_survive_a_restart,
     a4_thousand_concurrent_reserves_are_admitted_exactly,
+    a5_broken_stream_is_billed_within_a_twentieth,
     a6_reconnect_never_bills_twice,
     a6_new_attempt_is_billed_beside_the_first,
     a7_finished_stream_debits_the_exact_cost,
@@ -143,6 +145,45 @@ async fn exactly_as_many_as_are_covered(place: &Place, callers: u64, covered: i6
     }
     let balance = account.balance().await.unwrap();
     assert_eq!((balance.available, balance.held), (signed(7 * covered - spent + given_back), amount(0)));
+    audited(ledger).await;
+}
+
+/// Recordings of providers that send one token with each delta, so that what was delivered can be counted by eye.
+const RECORDED: [&str; 4] = [
+    include_str!("data/streams/openai-chat__openai__gpt-4o-2024-08-06__1.sse"),
+    include_str!("data/streams/openai-chat__openai__gpt-4o-2024-08-06__3.sse"),
+    include_str!("data/streams/openai-chat__openai__gpt-4o-mini-2024-07-18__1.sse"),
+    include_str!("data/streams/openai-chat__openrouter__openai-gpt-4o-mini__1.sse"),
+];
+
+async fn a5_broken_stream_is_billed_within_a_twentieth(place: Place) {
+    let ledger = ledger(&place).await;
+    let alice = funded(&ledger, 100_000).await;
+    for (number, recorded) in RECORDED.iter().enumerate() {
+        let events: Vec<&str> = recorded.split_inclusive("\n\n").collect();
+        for part in 1..=9 {
+            // Cut in the middle of an event: what is half delivered is not delivered.
+            let whole = &events[..events.len() * part / 10];
+            let half = events[whole.len()].as_bytes();
+            let truth =
+                whole.iter().filter(|event| event.contains("\"content\":\"") && !event.contains("\"content\":\"\""));
+            let truth = i64::try_from(truth.count()).unwrap();
+            let pieces: Vec<_> = whole
+                .iter()
+                .map(|event| event.as_bytes())
+                .chain([&half[..half.len() / 2]])
+                .map(|piece| Ok(Bytes::from_static(piece)))
+                .collect();
+            let broken = stream::iter(pieces).chain(stream::iter([Err(std::io::Error::other("connection reset"))]));
+            let request = format!("r{number}-{part}");
+            let hold = alice.reserve(&request, amount(1_000)).tariff(tariff()).await.unwrap().created().unwrap();
+            let observer = ApiObserver::new(Api::OpenAiChat).model("gpt-4o").prompt_tokens(0);
+            let (metered, billed) = hold.meter(broken, observer);
+            metered.count().await;
+            let charged = billed.await.unwrap().receipt.hold.unwrap().captured.minor_units();
+            assert!((charged - truth).abs() * 20 <= truth, "{request}: {charged} billed, {truth} delivered");
+        }
+    }
     audited(ledger).await;
 }
 
