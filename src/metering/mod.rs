@@ -1,6 +1,7 @@
 //! The meter watches a stream: [`OpenHold::meter`](crate::OpenHold::meter) hands the upstream's bytes on unchanged and
 //! settles the hold with what it read in them.
 
+mod accounting;
 mod bill;
 mod cut;
 mod late;
@@ -10,6 +11,7 @@ mod settlement;
 mod slice;
 pub mod wire;
 
+pub use accounting::ApiAccounting;
 pub use bill::{Bill, Billed};
 pub use cut::{Cut, EstimateAt, MeterOptions};
 pub use meter::Metered;
