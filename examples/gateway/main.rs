@@ -8,7 +8,10 @@
 //! ```
 //!
 //! In front of OpenAI it takes the key from the environment:
-//! `OPENAI_API_KEY=… cargo run --release --example gateway -- --upstream https://api.openai.com --db ledger.db`.
+//!
+//! ```sh
+//! OPENAI_API_KEY=… cargo run --release --example gateway -- --upstream https://api.openai.com --ledger sqlite:ledger.db
+//! ```
 
 #[path = "../support/accounting.rs"]
 mod accounting;
@@ -37,9 +40,9 @@ struct Options {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: String,
-    /// The ledger's database; in memory if there is none.
-    #[arg(long)]
-    db: Option<PathBuf>,
+    /// The ledger: sqlite:PATH, postgres://… with the feature of that name, or one that is not kept.
+    #[arg(long, default_value = "memory:")]
+    ledger: String,
     /// The API behind the proxy, such as https://api.openai.com. Its key is in OPENAI_API_KEY.
     #[arg(long, required_unless_present = "recorded")]
     upstream: Option<String>,
@@ -63,8 +66,7 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    let url = options.db.as_ref().map_or_else(|| "memory:".to_owned(), |path| format!("sqlite:{}", path.display()));
-    let ledger = Ledger::open(&url).await?;
+    let ledger = Ledger::open(&options.ledger).await?;
     let service = Service {
         keys: accounts(&ledger, &options.keys).await?,
         prices: PriceBook::from_litellm(&fs::read_to_string(&options.prices)?)?,
