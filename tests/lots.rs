@@ -14,7 +14,9 @@ use std::thread;
 use common::one::{One, amount, hold, measured, operation, signed};
 use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Reply};
-use prepaid::model::{Against, CallToken, Hold, HoldState, Limits, LotClass, LotTerms, ModelName, Policy, Take, Terms};
+use prepaid::model::{
+    Against, CallToken, Hold, HoldState, Limits, LotClass, LotTerms, ModelName, Overrun, Policy, Take, Terms,
+};
 use prepaid::{Outcome, Refusal, Timestamp};
 
 const MODELS: [&str; 2] = ["small", "large"];
@@ -42,11 +44,23 @@ struct Held {
     held: Vec<Coin>,
     used: Vec<Coin>,
     lost: Vec<Coin>,
+    held_at_close: i64,
+    cost: i64,
+    refunded: i64,
+}
+
+impl Held {
+    fn captured(&self) -> i64 {
+        count(&self.used) + self.refunded
+    }
 }
 
 /// An account as a heap of coins.
 #[derive(Clone, Debug, Default)]
 struct Coins {
+    overrun: Overrun,
+    credit: i64,
+    debt: Option<i64>,
     base: i64,
     lots: BTreeMap<Coin, Lot>,
     holds: BTreeMap<String, Held>,
@@ -54,6 +68,11 @@ struct Coins {
     promotion: i64,
     funding: i64,
     revenue: i64,
+    write_off: i64,
+}
+
+fn count(coins: &[Coin]) -> i64 {
+    i64::try_from(coins.len()).unwrap()
 }
 
 impl Coins {
@@ -75,7 +94,20 @@ impl Coins {
 
     fn spendable(&self, model: Option<&str>, now: i64) -> i64 {
         let free = self.lots.iter().filter(|(coin, _)| self.usable(**coin, model, now)).map(|(_, lot)| lot.free);
-        free.sum::<i64>() + self.base
+        free.sum::<i64>() + self.base + self.credit
+    }
+
+    /// What a hold can be made to pay, in all: its own coins always, beyond them as the policy says.
+    fn collectable(&self, hold: &Held, now: i64) -> i64 {
+        let (held, own) = (count(&hold.held), hold.captured() + count(&hold.lost));
+        let always = held.max(own);
+        let room = |owed: i64| always.max(self.spendable(hold.model, now) + owed + held + own);
+        match (self.overrun, self.debt) {
+            (Overrun::Debt, None) => i64::MAX,
+            (Overrun::Debt, Some(owed)) => room(owed),
+            (Overrun::CapToAvailable, _) => room(0),
+            (Overrun::CapToHold, _) => room(0).min(always.max(hold.held_at_close)),
+        }
     }
 
     fn available(&self) -> i64 {
@@ -126,14 +158,23 @@ impl Coins {
         }
     }
 
-    /// The hold costs so much in all, of which `refunded` went back before.
-    fn cost(&mut self, hold: &mut Held, cost: i64, now: i64) {
+    /// The hold costs so much in all. Answers whether that is possible: not less than was given back.
+    fn cost(&mut self, hold: &mut Held, cost: i64, now: i64) -> bool {
         self.sweep(now);
-        let more = cost - i64::try_from(hold.used.len()).unwrap();
+        let corrects_nothing = !hold.open && hold.cost == cost;
+        let captured = if corrects_nothing { hold.captured() } else { cost.min(self.collectable(hold, now)) };
+        let more = captured - hold.captured();
+        if captured < hold.refunded {
+            return false;
+        }
+        let written_off = hold.cost - hold.captured();
+        self.revenue += cost - hold.cost;
+        self.write_off += written_off - (cost - captured);
+        hold.cost = cost;
+        hold.held_at_close = hold.held_at_close.max(count(&hold.held));
         self.sort(&mut hold.held);
         self.sort(&mut hold.lost);
         self.sort(&mut hold.used);
-        self.revenue += more;
         for _ in 0..-more {
             let coin = hold.used.pop().unwrap();
             self.give_back(hold, coin, now);
@@ -154,10 +195,12 @@ impl Coins {
             self.give_back(hold, coin, now);
         }
         hold.open = false;
+        true
     }
 
     /// The last spent coins go back, into new lots where the old ones expired.
     fn refund(&mut self, hold: &mut Held, count: i64, now: i64) {
+        hold.refunded += count;
         self.sort(&mut hold.used);
         self.revenue -= count;
         let mut renewed: Vec<(Coin, Coin)> = Vec::new();
@@ -350,7 +393,9 @@ impl Play {
             *self.met.entry("true-up of a forfeit").or_default() += 1;
         }
         let now = self.now();
-        self.coins.cost(&mut held, cost, now);
+        // The owner's word replaces a lapse also where it says the same: more may be collected by now.
+        held.open = true;
+        assert!(self.coins.cost(&mut held, cost, now));
         self.coins.holds.insert(name, held);
     }
 
@@ -360,7 +405,7 @@ impl Play {
         let (cost, now) = (self.dice.roll(8), self.now());
         assert_eq!(self.run(self.one.report(&name, cost, 0)).answer, Ok(Outcome::Ok));
         assert_eq!(self.run(self.one.abandon(&name)).answer, Ok(Outcome::Abandoned));
-        self.coins.cost(&mut held, cost, now);
+        assert!(self.coins.cost(&mut held, cost, now));
         self.coins.holds.insert(name, held);
     }
 
@@ -393,14 +438,13 @@ impl Play {
             metadata: None,
         };
         let answer = self.run(action).answer;
-        let refunded = stored.refunded.minor_units();
-        if cost < refunded {
+        let (mut coins, now) = (self.coins.clone(), self.now());
+        if !coins.cost(&mut held, cost, now) {
             assert!(matches!(answer, Err(Refusal::BelowRefunded { .. })), "{answer:?}");
             return;
         }
         assert_eq!(answer, Ok(Outcome::Ok));
-        let now = self.now();
-        self.coins.cost(&mut held, cost - refunded, now);
+        self.coins = coins;
         self.coins.holds.insert(name, held);
     }
 
@@ -467,7 +511,7 @@ impl Play {
             coins.funding,
             coins.promotion,
             coins.breakage,
-            0,
+            coins.write_off,
             free_promo,
             count(|hold| &hold.held),
             count(|hold| &hold.used),
@@ -535,10 +579,19 @@ fn lots_agree_with_coins() {
 fn histories(seed: u64, cases: impl Iterator<Item = u64>) -> BTreeMap<&'static str, u32> {
     let mut met = BTreeMap::new();
     for case in cases {
+        let mut dice = Dice(seed.wrapping_add(case));
+        let mut choose = |from: &[Option<i64>]| from[usize::try_from(dice.roll(from.len() as u64)).unwrap()];
+        let (credit, debt) = (choose(&[None, None, Some(5)]).unwrap_or(0), choose(&[None, None, Some(0), Some(4)]));
+        let overrun = match choose(&[None, None, Some(1), Some(2)]) {
+            None => Overrun::Debt,
+            Some(1) => Overrun::CapToAvailable,
+            Some(_) => Overrun::CapToHold,
+        };
+        let limits = Limits { credit: amount(credit), debt: debt.map(amount), ..Limits::default() };
         let mut play = Play {
-            one: One::with(0, Limits::default(), Policy::default()),
-            coins: Coins::default(),
-            dice: Dice(seed.wrapping_add(case)),
+            one: One::with(0, limits, Policy { overrun, ..Policy::default() }),
+            coins: Coins { overrun, credit, debt, ..Coins::default() },
+            dice,
             log: Vec::new(),
             keys: 0,
             met: BTreeMap::new(),

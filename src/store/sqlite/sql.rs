@@ -164,9 +164,12 @@ macro_rules! budget_columns {
 /// A lot by its number: primary key.
 pub(super) const SELECT_LOT: &str =
     concat!("select ", lot_columns!(), " from lots where account_no = ?1 and lot_no = ?2");
-/// An account's lots with free money: lots_live.
-pub(super) const SELECT_LIVE_LOTS: &str =
-    concat!("select ", lot_columns!(), " from lots where account_no = ?1 and free > 0 order by lot_no");
+/// An account's lots with free money: lots_live, or an account's past would be read for its order.
+pub(super) const SELECT_LIVE_LOTS: &str = concat!(
+    "select ",
+    lot_columns!(),
+    " from lots indexed by lots_live where account_no = ?1 and free > 0 order by lot_no"
+);
 /// Lots that expired with money in them: lots_expiring.
 pub(super) const SELECT_DUE_LOTS: &str = "select a.id, l.lot_no from lots l join accounts a using (account_no) \
      where l.free > 0 and l.expiry is not null and l.expiry <= ?1 order by l.expiry, l.account_no, l.lot_no limit ?2";
@@ -176,9 +179,12 @@ pub(super) const INSERT_LOT: &str =
 /// What changes in a lot: primary key; the partial indexes only when it becomes empty or is filled again.
 pub(super) const UPDATE_LOT: &str = "update lots set free = ?3 where account_no = ?1 and lot_no = ?2";
 
-/// The budgets of a scope: budgets_scope.
-pub(super) const SELECT_SCOPE_BUDGETS: &str =
-    concat!("select ", budget_columns!(), " from budgets where account_no = ?1 and scope = ?2 order by budget_no");
+/// The budgets of a scope: budgets_scope, or all of an account's would be read for their order.
+pub(super) const SELECT_SCOPE_BUDGETS: &str = concat!(
+    "select ",
+    budget_columns!(),
+    " from budgets indexed by budgets_scope where account_no = ?1 and scope = ?2 order by budget_no"
+);
 /// An account's budgets by number: primary key.
 pub(super) const SELECT_BUDGETS: &str = concat!(
     "select ",

@@ -2,7 +2,8 @@
 //!
 //! Written from the table, not from the kernel: money is one pool per account from which everything is derived anew at
 //! every look, numbers are `i128`, a command that is refused is undone by keeping a copy, and nothing is shared with
-//! the kernel but the words. It knows no rows, entries, keys' hashes or stores.
+//! the kernel but the words. It knows no rows, entries, keys' hashes or stores, and no lots and budgets: those have
+//! models of their own in the tests of lots and of budgets.
 
 mod account;
 mod closing;
