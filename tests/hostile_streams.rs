@@ -730,3 +730,11 @@ fn whole_bodies_are_read_and_counted_where_they_have_no_usage() {
         assert!(bare.usage.total_output() > 1 && bare.certainty != Certainty::Reported, "{api:?}: {bare:?}");
     }
 }
+
+#[test]
+fn reasoning_that_was_said_is_not_estimated_because_the_output_was_not() {
+    let usage = r#"{"prompt_tokens":5,"completion_tokens":-7,"completion_tokens_details":{"reasoning_tokens":3}}"#;
+    let report = chat(&[&HELLO.replace("gpt-4o", "gpt-5"), &closing(usage).replace("gpt-4o", "gpt-5"), DONE]);
+    assert_eq!(count(&report, TokenClass::Reasoning), Some(3));
+    assert!(report.remarks.iter().eq(&[Remark::UnreadableNumber]), "{:?}", report.remarks);
+}

@@ -14,6 +14,9 @@ use crate::tokens::{Delivered, Observer, Remark, Span, UsageReport, Vocabulary, 
 /// It may be told what is known of the request; the more it knows, the closer it counts a response that breaks off.
 /// The provider's own usage, once it is in, stands above all of it.
 ///
+/// It keeps one unfinished event, at most [`EVENT_BYTES_MAX`] of it, and the uncounted end of each run of text: a few
+/// kilobytes in ordinary streams, and a bounded amount in any.
+///
 /// ```
 /// use prepaid::metering::observe::{Api, ApiObserver, Observer};
 /// use prepaid::tokens::{Certainty, TokenClass};

@@ -283,7 +283,9 @@ impl Tally {
             output = output.plus(HOSTED_TOOL);
         }
         drawn.set(TokenClass::Output, output);
-        if self.hides_reasoning || self.model_hides_reasoning() {
+        if self.figures.reasoning.is_some() {
+            // Said, although the output was not, or not readably.
+        } else if self.hides_reasoning || self.model_hides_reasoning() {
             remarks.insert(Remark::HiddenReasoning);
             drawn.set(TokenClass::Reasoning, self.hidden_reasoning(output, yardstick.reasoning(&delivered)));
         } else if delivered.reasoning > 0 {
