@@ -116,6 +116,8 @@ impl Writer {
                 StoreErrorKind::Contended => false,
                 // Whoever may have been written asks again until the deadline.
                 StoreErrorKind::Unavailable => self.is_out() && !unknown,
+                // One of them may have been written: to say that nothing was done would be a guess.
+                StoreErrorKind::Refused if unknown => false,
                 StoreErrorKind::Refused => {
                     refusals += 1;
                     if refusals >= REFUSALS_MAX {
