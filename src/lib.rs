@@ -48,6 +48,7 @@
 //! | give credit that expires, limit what a key may use in a day | [`AccountHandle::grant`], [`AccountHandle::set_budget`] |
 //! | count tokens your own way | [`tokens::TokenAccounting`], [`metering::observe::Observer`] |
 //! | know why it said no | [`Refusal`], [`ErrorKind`] |
+//! | be told of low balances, debts, budgets, expiring credit | [`journal::Alerts`] |
 //! | read what happened | [`AccountHandle::journal`], [`AccountHandle::statement`], [`Ledger::feed`], [`Ledger::audit`] |
 //! | bring another database | [`store::Store`] and its contract |
 //!
@@ -71,7 +72,7 @@
 //! | [`Reserved::Created`] | start the upstream |
 //! | [`Reserved::Replayed`] | 409 with `Retry-After`: this attempt is running |
 //! | [`Reserved::Closed`] | the stored answer, or reserve the next attempt |
-//! | [`Reserved::Denied`] | 402, with what is grantable |
+//! | [`Reserved::Denied`] | 402, with what is grantable; 429 with `Retry-After` where a budget says when its window ends |
 //! | [`ErrorKind::Busy`], [`ErrorKind::Unavailable`] | 503 with `Retry-After`; nothing was done |
 //! | [`ErrorKind::OutcomeUnknown`] | ask again with the same ids and the error's call token |
 //!

@@ -17,6 +17,7 @@ use prepaid::kernel::{Action, Denial, Reply};
 use prepaid::ledger::Reserved;
 use prepaid::model::{CallToken, Cap, HoldState, LedgerId, LotClass, Metric, ModelName, Scope, Terms, Window, Zone};
 use prepaid::pricing::Tariff;
+use prepaid::testing::ManualClock;
 use prepaid::{Asset, DenialReason, Ledger, Outcome, Refusal, Timestamp};
 
 const HOUR: i64 = 3_600_000_000;
@@ -296,6 +297,36 @@ async fn concurrent_reserves_are_admitted_exactly() {
     let denied = alice.reserve("again", usd.parse("0.10").unwrap()).scopes([key]).await.unwrap();
     assert!(matches!(denied, Reserved::Denied(denial) if denial.reason == DenialReason::Budget));
     ledger.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// A lot that is restricted to a model pays for a tariff of that model; the sweeper writes off what is left of it.
+#[tokio::test]
+async fn restricted_lot_pays_for_its_tariff_and_is_swept() {
+    let usd = Asset::USD;
+    let clock = Arc::new(ManualClock::default());
+    let builder = Ledger::builder().sweep_every(None).clock(clock.clone());
+    let ledger = builder.open("memory:").await.unwrap();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    let expiry = clock.now().saturating_add(Duration::from_secs(60));
+    let gift = alice.grant("gift", LotClass::Promotional, usd.parse("1").unwrap()).expires_at(expiry);
+    gift.models([ModelName::new("gpt-4o").unwrap()]).await.unwrap();
+    let tariff = |model: &str| Arc::new(Tariff::per_million(model).input("2.50").output("10").build().unwrap());
+    let denied = alice.reserve("r1", usd.parse("0.60").unwrap()).tariff(tariff("other")).await.unwrap();
+    assert!(matches!(denied, Reserved::Denied(_)), "{denied:?}");
+    let call = alice.reserve("r2", usd.parse("0.60").unwrap()).tariff(tariff("gpt-4o"));
+    let hold = call.await.unwrap().created().unwrap();
+    assert_eq!(ledger.sweep().await.unwrap(), 0);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(ledger.sweep().await.unwrap(), 1, "the free part is gone");
+    hold.settle(usd.parse("0.50").unwrap()).await.unwrap();
+    let books = alice.view().await.unwrap().books;
+    assert_eq!(
+        (books.promotion, books.available),
+        (usd.parse_signed("-0.50").unwrap(), usd.parse_signed("0").unwrap())
+    );
+    assert_eq!(books.revenue_promo, usd.parse_signed("0.50").unwrap());
+    assert!(ledger.audit().await.unwrap().is_clean());
 }
 
 #[tokio::test]

@@ -181,8 +181,7 @@ impl AccountHandle {
         Ok(affordable)
     }
 
-    /// The longest answer, in tokens, to `input` tokens that could be reserved for now at `tariff`: what a gateway sends
-    /// as `max_tokens` instead of refusing. None where not even the input is affordable. Money, limits and budgets of
+    /// The longest answer, in tokens, to `input` tokens that could be reserved for now at `tariff`: what a gateway sends as `max_tokens` instead of refusing. None where not even the input is affordable. Money, limits and budgets of
     /// spend and of tokens bound it; see [`AccountHandle::affordable`].
     ///
     /// # Errors

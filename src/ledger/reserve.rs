@@ -117,7 +117,7 @@ impl<'a> ReserveCall<'a> {
         self
     }
 
-    /// The model it asks: lots that are restricted to models pay for theirs.
+    /// The model it asks: lots that are restricted to models pay for theirs. By default the tariff's.
     pub fn model(mut self, model: ModelName) -> Self {
         self.terms.model = Some(model);
         self
@@ -169,6 +169,9 @@ impl<'a> ReserveCall<'a> {
     async fn run(mut self) -> Result<Reserved> {
         if let Some(tariff) = &self.tariff {
             self.terms.tariff = Some(self.account.ledger().keep_tariff(tariff).await?);
+            if self.terms.model.is_none() {
+                self.terms.model = ModelName::new(tariff.model()).ok();
+            }
         }
         let token = match self.token {
             Some(token) => token,
