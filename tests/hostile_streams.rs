@@ -442,6 +442,19 @@ fn usage_that_falls_or_is_said_twice_is_remarked() {
 }
 
 #[test]
+fn usage_is_not_the_last_while_another_answer_goes_on() {
+    let choice = |index: u32, finish: &str| {
+        format!(
+            r#"{{"choices":[{{"index":{index},"delta":{{"content":"Hello there"}},"finish_reason":{finish}}}],"usage":{{"prompt_tokens":5,"completion_tokens":4}}}}"#
+        )
+    };
+    let report = chat(&[&choice(0, "null"), &choice(1, "null"), &choice(0, "\"stop\"")]);
+    assert!(report.remarks.contains(&Remark::UsageSoFar), "{report:?}");
+    let report = chat(&[&choice(0, "null"), &choice(1, "\"stop\""), &choice(0, "\"stop\"")]);
+    assert_eq!((report.certainty, report.remarks.len()), (Certainty::Reported, 0));
+}
+
+#[test]
 fn a_model_that_changes_midway_keeps_its_first_name() {
     let report = chat(&[HELLO, &HELLO.replace("gpt-4o", "gpt-4o-mini"), DONE]);
     assert_eq!(report.model.as_deref(), Some("gpt-4o"));

@@ -12,8 +12,10 @@ use crate::tokens::Remark;
 /// Reads chat completion chunks, whole chat completions, and the older text completions.
 #[derive(Debug, Default)]
 pub(super) struct Chat {
-    /// A choice has finished: usage from here on is for the whole response.
-    has_finished: bool,
+    /// How many choices there are, as far as was seen, and how many of them have finished: when all have, usage is
+    /// for the whole response.
+    choices: u64,
+    finished: u64,
     /// Usage came in a chunk of its own.
     closing: Option<Figures>,
 }
@@ -182,7 +184,8 @@ impl Chat {
             (None, None) => tally.text(Channel::text(index), choice.text.as_str()),
         }
         tally.stopped(choice.finish_reason.as_str());
-        self.has_finished |= !choice.finish_reason.is_empty();
+        self.choices = self.choices.max(index.saturating_add(1));
+        self.finished += u64::from(!choice.finish_reason.is_empty());
     }
 
     fn usage(&mut self, usage: &Usage, has_choices: bool, tally: &mut Tally) {
@@ -190,7 +193,8 @@ impl Chat {
         if figures == Figures::default() {
             return;
         }
-        let standing = if has_choices && !self.has_finished { Standing::SoFar } else { Standing::Last };
+        let goes_on = has_choices && self.finished < self.choices;
+        let standing = if goes_on { Standing::SoFar } else { Standing::Last };
         if !has_choices && self.closing.replace(figures).is_some_and(|before| before != figures) {
             tally.remark(Remark::UsageRestated);
         }
