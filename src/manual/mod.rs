@@ -2,6 +2,8 @@
 //!
 //! - [`gateway`]: selling a stream, step by step, and what to answer.
 //! - [`operations`]: running a ledger: files, backups, what to watch, what to do when it says no.
+//! - [`scaling`]: several processes, several buckets, several machines.
 
 pub mod gateway;
 pub mod operations;
+pub mod scaling;

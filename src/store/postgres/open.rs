@@ -23,10 +23,12 @@ const SCHEMA_LOCK: &str = "select pg_advisory_xact_lock(31648197384430948)";
 
 /// Every migration: its version, its name, the oldest version of the crate's schema that can still work with what it
 /// makes, and its statements. A statement ends with a semicolon before an empty line.
-const MIGRATIONS: &[(i64, &str, i64, &str)] =
-    &[(1, "ledger", 1, include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+const MIGRATIONS: &[(i64, &str, i64, &str)] = &[
+    (1, "ledger", 1, include_str!("../../../migrations/postgres/0001_ledger.sql")),
+    (2, "distribution", 1, include_str!("../../../migrations/postgres/0002_distribution.sql")),
+];
 /// The newest schema this version knows.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// What was found out about the database.
 pub(super) struct Found {

@@ -1,0 +1,61 @@
+//! Scaling: several processes on one PostgreSQL, several buckets, and what comes after one machine.
+//!
+//! # Several processes
+//!
+//! Open the same url in each: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. The first one creates the ledger, in a schema
+//! named `prepaid`; a database may hold other schemas, and one ledger. Any process may reserve, settle and sweep for any
+//! account. The database's clock decides what is overdue, so the machines' clocks need not agree.
+//!
+//! A batch locks its bucket's row, decides, writes and commits. While one process has the lock, the others' commands for
+//! that bucket gather into their next batches. A process that is killed in the middle leaves nothing behind; one that is
+//! frozen is cut off by the database after [`idle_timeout`], and its batch is taken back.
+//!
+//! [`idle_timeout`]: crate::store::postgres::PostgresOptions::idle_timeout
+//!
+//! # Buckets
+//!
+//! Accounts are spread over buckets by a hash of their names. The number of buckets is chosen when the ledger is created
+//! (`?buckets=8`) and fixed for ever: the hash depends on it. A bucket is written by one connection at a time, so the
+//! number of buckets bounds how many batches are written side by side. Too few leave cores idle; too many make batches
+//! small, and small batches cost more per command. The default, 4, suits one server of a few cores; choose as many as the
+//! server will ever have cores, or, to be spread over machines, as many as all of them together.
+//!
+//! An account as large as all others together slows its neighbours down. Place it, before it is opened, into a bucket of
+//! its own with [`PostgresStore::place`](crate::store::postgres::PostgresStore::place), and keep that bucket free of others by placing no one else there; the
+//! hash still leads some accounts to it, so create a bucket more than the cores need.
+//!
+//! # The role
+//!
+//! The journal is append-only by grants. Create the ledger as its owner, and run as a role that may not change it:
+//!
+//! ```sql
+//! create role prepaid_writer login password '…';
+//! grant usage on schema prepaid to prepaid_writer;
+//! grant select, insert, update on all tables in schema prepaid to prepaid_writer;
+//! revoke update on prepaid.entries, prepaid.keys from prepaid_writer;
+//! ```
+//!
+//! With `?append_only=required` a ledger refuses to open as a role that may do more; without it, it warns.
+//!
+//! # The server
+//!
+//! PostgreSQL 14 or newer, `fsync` and `full_page_writes` on: a server that would lose commits is refused. Every
+//! transaction sets `synchronous_commit` to `on` at least. With a synchronous standby an answer means that the standby has
+//! it too; a COMMIT is never cut short by a time-out of ours.
+//!
+//! Each process keeps a connection per bucket at most (32 at most), and [`readers`] more. Everything the ledger relies on
+//! is set for the transaction, so a pooler in transaction mode does no harm; where it does not know prepared statements,
+//! open with `?prepared=never`.
+//!
+//! [`readers`]: crate::store::postgres::PostgresOptions::readers
+//!
+//! # More than one machine
+//!
+//! Every table that a command touches begins with the bucket, every key and index too, and every statement is pinned to
+//! one bucket; a test reads them all. So the tables can be spread over machines by bucket, as the extension Citus does:
+//! install it before the ledger is created, and its tables are distributed as they are made. Batches are then written
+//! table by table, because that is what it runs on one machine without a detour. This has been designed for and is not
+//! covered by the crate's tests, which run on plain PostgreSQL: try it with your load first.
+//!
+//! CockroachDB and YugabyteDB speak the same protocol, and conflicts (SQLSTATE 40001) are retried; nobody has run the
+//! crate on them, and the advisory lock around migrations is PostgreSQL's.
