@@ -200,8 +200,8 @@ impl PostgresStore {
             return Err(StoreError::new(StoreErrorKind::Contended, "account was placed meanwhile, ask again"));
         }
         let mut arguments = write::of_bucket(home.number)?;
-        one(&mut arguments, account.as_str())?;
-        if !self.fetch(&mut session, sql::SELECT_ACCOUNT, arguments).await?.is_empty() {
+        one(&mut arguments, vec![account.as_str()])?;
+        if !self.fetch(&mut session, sql::SELECT_NAMED_ACCOUNTS, arguments).await?.is_empty() {
             return Err(StoreError::new(StoreErrorKind::Refused, "account is open in another bucket, it stays there"));
         }
         let mut arguments = PgArguments::default();
@@ -399,7 +399,7 @@ fn settings(options: &PostgresOptions, synchronous_commit: &str) -> String {
     let limits = limits.map(|(name, limit)| format!("set local {name} = {}", limit.as_millis().max(1)));
     let durable = format!("set local synchronous_commit = {synchronous_commit}");
     let plans = "set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off; \
-         set local jit = off; set local plan_cache_mode = force_generic_plan";
+         set local enable_material = off; set local enable_bitmapscan = off; set local jit = off; set local plan_cache_mode = force_generic_plan";
     [&limits.join("; "), &*durable, plans].join("; ")
 }
 

@@ -60,8 +60,8 @@ impl<'a> Reading<'a> {
 
     pub(super) async fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         let mut arguments = self.arguments()?;
-        one(&mut arguments, id.as_str())?;
-        Ok(self.collect(sql::SELECT_ACCOUNT, arguments, rows::account).await?.pop())
+        one(&mut arguments, vec![id.as_str()])?;
+        Ok(self.collect(sql::SELECT_NAMED_ACCOUNTS, arguments, rows::account).await?.pop())
     }
 
     pub(super) async fn accounts(&mut self, after: i64, limit: u32) -> Result<Vec<Account>, StoreError> {

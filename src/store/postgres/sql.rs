@@ -2,6 +2,11 @@
 //!
 //! `$1` is always the bucket, and every table a command touches is pinned to it. What inserts takes the bucket from the
 //! bucket's row and not from the parameter, so that a database spread over machines runs the statement where the rows are.
+//!
+//! While a table is young the planner takes all of a bucket for a row or two, and would look through the bucket for each
+//! row that is wanted; and it keeps such a plan. So rows are found by a `lateral` of one row each, which leaves it no choice,
+//! and updated where they were found. Accounts have two indexes that begin with the bucket: there the order asked for names the
+//! one that is meant.
 
 /// Makes everything since the transaction's begin durable. A COMMIT alone would say that all is well when it has taken
 /// back a transaction in which a statement failed; the setting before it is refused then. And a time-out that strikes in
@@ -74,16 +79,24 @@ macro_rules! window_columns {
 /// The name of a row's account, as a column: primary key.
 macro_rules! account_name {
     ($table:literal) => {
-        concat!("(select id from prepaid.accounts a where a.bucket = $1 and a.account_no = ", $table, ".account_no)")
+        concat!(
+            "(select case a.account_no when ",
+            $table,
+            ".account_no then a.id end from prepaid.accounts a where a.bucket = $1 and a.account_no >= ",
+            $table,
+            ".account_no order by a.account_no limit 1)"
+        )
     };
 }
 
-/// An account by its name: unique index on `bucket, id`.
-pub(super) const SELECT_ACCOUNT: &str =
-    concat!("select ", account_columns!(), " from prepaid.accounts where bucket = $1 and id = $2");
 /// Accounts by their names: unique index on `bucket, id`.
-pub(super) const SELECT_NAMED_ACCOUNTS: &str =
-    concat!("select ", account_columns!(), " from prepaid.accounts where bucket = $1 and id = any($2)");
+pub(super) const SELECT_NAMED_ACCOUNTS: &str = concat!(
+    "select ",
+    account_columns!(),
+    " from unnest($2::text[]) x(wanted) \
+     cross join lateral (select * from prepaid.accounts a where a.bucket = $1 and a.id >= x.wanted order by a.id limit 1) a \
+     where id = wanted"
+);
 /// Accounts by number: primary key.
 pub(super) const SELECT_ACCOUNTS: &str = concat!(
     "select ",
@@ -111,7 +124,9 @@ pub(super) const UPDATE_ACCOUNT: &str = "update prepaid.accounts t set available
      $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bytea[], $18::bigint[], $19::bigint[]) \
      x(account_no, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
      revenue_promo, lots_free, open_holds, lapsed_holds, seq, head, last_position, last_at) \
-     where t.bucket = $1 and t.account_no = x.account_no";
+     cross join lateral (select a.ctid place, a.account_no found from prepaid.accounts a where a.bucket = $1 \
+     and a.account_no >= x.account_no order by a.account_no limit 1) f \
+     where t.bucket = $1 and t.ctid = f.place and f.found = x.account_no";
 /// What accounts are held to, and how many lots and budgets they have: primary key.
 pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set status = x.status, credit = x.credit, \
      debt = x.debt, open_holds_max = x.open_holds_max, hold_max = x.hold_max, held_max = x.held_max, ceiling = x.ceiling, \
@@ -120,16 +135,19 @@ pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set sta
      $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::smallint[], \
      $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[]) \
      x(account_no, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, grace, late, \
-     last_lot, last_budget, budgets) where t.bucket = $1 and t.account_no = x.account_no";
+     last_lot, last_budget, budgets) cross join lateral (select a.ctid place, a.account_no found \
+     from prepaid.accounts a where a.bucket = $1 and a.account_no >= x.account_no order by a.account_no limit 1) f \
+     where t.bucket = $1 and t.ctid = f.place and f.found = x.account_no";
 
 /// What keys lead to: a hold, or the operation an entry records. Primary keys.
 pub(super) const SELECT_KEYED: &str = concat!(
     "select hash, target, operation, operation_arguments, operation_seq, ",
     hold_columns!(),
-    " from unnest($2::bytea[]) x(wanted) join prepaid.keys k on k.bucket = $1 and k.hash = x.wanted \
-     left join prepaid.holds h on h.bucket = $1 and h.hold_no = k.target \
+    " from unnest($2::bytea[]) x(wanted) cross join lateral (select k.hash, k.target from prepaid.keys k \
+     where k.bucket = $1 and k.hash = x.wanted limit 1) k left join lateral (select * from prepaid.holds h \
+     where h.bucket = $1 and h.hold_no = k.target limit 1) h on true \
      left join lateral (select e.key operation, e.arguments operation_arguments, e.seq operation_seq \
-     from prepaid.entries e where e.bucket = $1 and e.position = -k.target) e on true"
+     from prepaid.entries e where e.bucket = $1 and e.position = -k.target limit 1) e on true"
 );
 /// What a key leads to: primary key.
 pub(super) const SELECT_KEY: &str = "select target from prepaid.keys where bucket = $1 and hash = $2";
@@ -180,14 +198,15 @@ pub(super) const UPDATE_HOLD: &str = "update prepaid.holds t set state = x.state
      $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[]) \
      x(hold_no, state, takes, held, held_at_close, reported, reported_tokens, provisional, provisional_tokens, settled_as, \
      settled_as_tokens, actual, actual_tokens, captured, written_off, refunded, deadline, closed_at, due) \
-     where t.bucket = $1 and t.hold_no = x.hold_no";
+     cross join lateral (select h.ctid place from prepaid.holds h where h.bucket = $1 and h.hold_no = x.hold_no limit 1) f \
+     where t.bucket = $1 and t.ctid = f.place";
 
 /// Lots by their numbers: primary key.
 pub(super) const SELECT_LOT: &str = concat!(
     "select ",
     lot_columns!(),
-    " from unnest($2::bigint[], $3::bigint[]) x(of_account, number) join prepaid.lots l \
-     on l.bucket = $1 and l.account_no = x.of_account and l.lot_no = x.number"
+    " from unnest($2::bigint[], $3::bigint[]) x(of_account, number) cross join lateral (select * from prepaid.lots l \
+     where l.bucket = $1 and l.account_no = x.of_account and l.lot_no = x.number limit 1) l"
 );
 /// Accounts' lots with free money: lots_live.
 pub(super) const SELECT_LIVE_LOTS: &str = concat!(
@@ -212,14 +231,16 @@ pub(super) const INSERT_LOT: &str = concat!(
 /// What changes in lots: primary key; the partial indexes only when one becomes empty or is filled again.
 pub(super) const UPDATE_LOT: &str = "update prepaid.lots t set free = x.free \
      from unnest($2::bigint[], $3::bigint[], $4::bigint[]) x(account_no, lot_no, free) \
-     where t.bucket = $1 and t.account_no = x.account_no and t.lot_no = x.lot_no";
+     cross join lateral (select l.ctid place from prepaid.lots l where l.bucket = $1 and l.account_no = x.account_no \
+     and l.lot_no = x.lot_no limit 1) f where t.bucket = $1 and t.ctid = f.place";
 
 /// The budgets of scopes: unique index on `bucket, account_no, scope, metric, period`.
 pub(super) const SELECT_SCOPE_BUDGETS: &str = concat!(
     "select ",
     budget_columns!(),
-    " from unnest($2::bigint[], $3::text[]) x(of_account, of_scope) join prepaid.budgets b \
-     on b.bucket = $1 and b.account_no = x.of_account and b.scope = x.of_scope order by b.account_no, b.budget_no"
+    " from unnest($2::bigint[], $3::text[]) x(of_account, of_scope) cross join lateral (select * from prepaid.budgets b \
+     where b.bucket = $1 and b.account_no = x.of_account and b.scope = x.of_scope offset 0) b \
+     order by account_no, budget_no"
 );
 /// An account's budgets by number: primary key.
 pub(super) const SELECT_BUDGETS: &str = concat!(
@@ -241,8 +262,9 @@ pub(super) const UPSERT_BUDGET: &str = concat!(
 pub(super) const SELECT_WINDOW: &str = concat!(
     "select ",
     window_columns!(),
-    " from unnest($2::bigint[], $3::bigint[], $4::bigint[]) x(of_account, of_budget, begins) join prepaid.budget_windows w \
-     on w.bucket = $1 and w.account_no = x.of_account and w.budget_no = x.of_budget and w.start = x.begins"
+    " from unnest($2::bigint[], $3::bigint[], $4::bigint[]) x(of_account, of_budget, begins) \
+     cross join lateral (select * from prepaid.budget_windows w where w.bucket = $1 and w.account_no = x.of_account \
+     and w.budget_no = x.of_budget and w.start = x.begins limit 1) w"
 );
 /// The windows of a budget, in order: primary key.
 pub(super) const SELECT_WINDOWS: &str = concat!(
@@ -358,7 +380,7 @@ mod tests {
 
     /// Every statement that runs inside a bucket, by name.
     const OF_A_BUCKET: &[(&str, &str)] = &statements! {
-        LOCK_BUCKET SELECT_BUCKET UPDATE_BUCKET SELECT_ACCOUNT SELECT_NAMED_ACCOUNTS SELECT_ACCOUNTS INSERT_ACCOUNT
+        LOCK_BUCKET SELECT_BUCKET UPDATE_BUCKET SELECT_NAMED_ACCOUNTS SELECT_ACCOUNTS INSERT_ACCOUNT
         UPDATE_ACCOUNT UPDATE_ACCOUNT_TERMS SELECT_KEYED SELECT_KEY INSERT_KEY SELECT_HOLD SELECT_OVERDUE SELECT_PENDING
         SELECT_DUE INSERT_HOLD UPDATE_HOLD SELECT_LOT SELECT_LIVE_LOTS SELECT_DUE_LOTS INSERT_LOT UPDATE_LOT
         SELECT_SCOPE_BUDGETS SELECT_BUDGETS UPSERT_BUDGET SELECT_WINDOW SELECT_WINDOWS UPSERT_WINDOW INSERT_ENTRY
