@@ -14,6 +14,8 @@ use super::media;
 pub(super) struct Prompt<'a> {
     vocabulary: Vocabulary,
     pub(super) model: &'a str,
+    /// Whether it is counted as it was for the templates: with the model's own vocabulary, or o200k if that is not public.
+    pub(super) is_as_measured: bool,
     /// Text that the model reads for sure.
     pub(super) text: u64,
     /// Text that providers differ about: earlier thoughts, ids, fields nobody told us about.
@@ -37,8 +39,13 @@ pub(super) struct Prompt<'a> {
 
 impl<'a> Prompt<'a> {
     pub(super) fn new(model: &'a str) -> Self {
+        let vocabulary = Vocabulary::of_model(model);
         Self {
-            vocabulary: Vocabulary::of_model(model),
+            vocabulary,
+            is_as_measured: match vocabulary {
+                Vocabulary::Unknown => Vocabulary::O200k.is_built_in(),
+                known => known.is_built_in(),
+            },
             model,
             text: 0,
             maybe: 0,

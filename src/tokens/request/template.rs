@@ -68,7 +68,13 @@ impl Template {
     }
 
     pub(super) fn input(&self, prompt: &Prompt<'_>) -> Span {
-        let mut input = self.once.plus(self.text.thousandths_of(prompt.text)).plus(prompt.media);
+        // A stand-in for the vocabulary may find fewer tokens.
+        let text = if prompt.is_as_measured {
+            self.text
+        } else {
+            Span::between(self.text.low.min(750), self.text.point, self.text.high.max(1_350))
+        };
+        let mut input = self.once.plus(text.thousandths_of(prompt.text)).plus(prompt.media);
         input = input.plus(self.message.times(prompt.messages)).plus(self.call.times(prompt.calls));
         if prompt.thinks {
             input = input.plus(self.think);
@@ -79,7 +85,7 @@ impl Template {
         if prompt.has_format {
             input = input.plus(self.format);
         }
-        let maybe = self.text.thousandths_of(prompt.maybe);
+        let maybe = text.thousandths_of(prompt.maybe);
         input.plus(self.schema.thousandths_of(prompt.schemas)).plus(Span::between(0, 0, maybe.high))
     }
 }
