@@ -13,8 +13,8 @@ use super::{SqliteOptions, credit, open, query, rows, sql};
 use crate::clock::Clock;
 use crate::kernel::{Batch, ChangeSet, Counters, Decision, KeyTarget, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
-    Account, AccountId, ArgumentsHash, BudgetWindow, Hold, HoldState, KeyHash, LedgerId, OperationKey, TariffHash,
-    Timestamp,
+    Account, AccountId, ArgumentsHash, Budget, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, LedgerId,
+    OperationKey, TariffHash, Timestamp, WindowKey,
 };
 use crate::store::StoreError;
 
@@ -36,7 +36,12 @@ pub(super) struct Writer {
 struct Known {
     accounts: HashMap<AccountId, Account>,
     open_holds: HashMap<KeyHash, Arc<Hold>>,
+    budgets: Budgets,
+    windows: HashMap<WindowKey, BudgetWindow>,
 }
+
+/// Budgets by scope, as a snapshot has them.
+type Budgets = HashMap<BudgetKey, Vec<Arc<Budget>>>;
 
 /// Rows remembered of each kind, at most: about 100 MB of accounts and holds together.
 const KNOWN_MAX: usize = 100_000;
@@ -70,8 +75,9 @@ impl Writer {
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
         let connection = self.connect()?;
         match self.transact(&connection, batch) {
-            Ok((Decision { changes, replies }, moves)) => {
+            Ok((Decision { changes, replies }, moves, budgets)) => {
                 self.keys.learn(&changes.keys, &moves);
+                self.known.budgets.extend(budgets);
                 self.known.learn(changes);
                 self.connection = Some(connection);
                 Ok(replies)
@@ -89,7 +95,7 @@ impl Writer {
     }
 
     /// Runs one batch in one transaction. On an error the transaction is left as it is, for the caller to take back.
-    fn transact(&self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves), StoreError> {
+    fn transact(&self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves, Budgets), StoreError> {
         connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
         let counters = counters(connection)?;
         let now = self.clock.now();
@@ -103,12 +109,12 @@ impl Writer {
         };
         if decision.changes.is_empty() && decision.changes.counters == counters {
             connection.execute_batch(sql::ROLLBACK).map_err(of_statement)?;
-            return Ok((decision, Moves::default()));
+            return Ok((decision, Moves::default(), snapshot.budgets));
         }
         let moves = self.keys.moves(decision.changes.new_holds.len());
         write(connection, &snapshot, &decision.changes, &moves)?;
         connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
-        Ok((decision, moves))
+        Ok((decision, moves, snapshot.budgets))
     }
 
     /// Loads what a batch has to know into its snapshot.
@@ -166,7 +172,7 @@ impl Writer {
             }
             snapshot.overdue.insert(id.clone(), due);
         }
-        load_credit(connection, reads, snapshot)
+        load_credit(connection, &self.known, reads, snapshot)
     }
 
     pub(super) fn put_tariff(&mut self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
@@ -223,7 +229,12 @@ pub(super) fn counters(connection: &Connection) -> Result<Counters, StoreError> 
 }
 
 /// Loads lots, budgets and windows: only of accounts that have any.
-fn load_credit(connection: &Connection, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+fn load_credit(
+    connection: &Connection,
+    known: &Known,
+    reads: &ReadSet,
+    snapshot: &mut Snapshot,
+) -> Result<(), StoreError> {
     for account in &reads.live_lots {
         if snapshot.live_lots.insert(*account) {
             each(connection, sql::SELECT_LIVE_LOTS, [*account], |row| {
@@ -240,6 +251,9 @@ fn load_credit(connection: &Connection, reads: &ReadSet, snapshot: &mut Snapshot
         }
     }
     for key in &reads.budgets {
+        if let Some(budgets) = known.budgets.get(key) {
+            snapshot.budgets.entry(key.clone()).or_insert_with(|| budgets.clone());
+        }
         if !snapshot.budgets.contains_key(key) {
             let params = rusqlite::params![key.account, credit::scope_column(key.scope.as_ref())];
             let mut budgets = Vec::new();
@@ -251,6 +265,7 @@ fn load_credit(connection: &Connection, reads: &ReadSet, snapshot: &mut Snapshot
         }
     }
     for key in &reads.windows {
+        snapshot.windows.extend(known.windows.get(key).map(|window| (*key, *window)));
         if !snapshot.windows.contains_key(key) {
             let params = rusqlite::params![key.account, key.budget, key.start.as_micros()];
             let mut statement = prepare(connection, sql::SELECT_WINDOW)?;
@@ -348,9 +363,14 @@ fn write_credit(connection: &Connection, changes: &ChangeSet) -> Result<(), Stor
 impl Known {
     /// Takes over what was just made durable.
     fn learn(&mut self, changes: ChangeSet) {
-        if self.accounts.len() > KNOWN_MAX || self.open_holds.len() > KNOWN_MAX {
+        let sizes = [self.accounts.len(), self.open_holds.len(), self.budgets.len(), self.windows.len()];
+        if sizes.into_iter().any(|size| size > KNOWN_MAX) {
             *self = Self::default();
         }
+        for budget in changes.budgets {
+            self.budgets.remove(&BudgetKey { account: budget.account_number, scope: budget.scope.clone() });
+        }
+        self.windows.extend(changes.windows.into_iter().map(|window| (window.key, window)));
         for account in changes.new_accounts.into_iter().chain(changes.accounts) {
             self.accounts.insert(account.id.clone(), account);
         }
