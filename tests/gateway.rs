@@ -1,7 +1,5 @@
 //! The example gateway over real HTTP: what it answers, what it bills, and that its books are right at the end.
 
-#[path = "../examples/support/accounting.rs"]
-mod accounting;
 #[path = "../examples/support/recordings.rs"]
 #[allow(dead_code, reason = "the replay uses the rest")]
 mod recordings;
@@ -16,7 +14,8 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::post;
 use futures_util::StreamExt;
-use prepaid::metering::Cut;
+use prepaid::metering::observe::Api;
+use prepaid::metering::{ApiAccounting, Cut};
 use prepaid::model::{Cap, Hold, HoldState, Scope, Window};
 use prepaid::pricing::{PriceBook, Tariff};
 use prepaid::tokens::TokenClass;
@@ -54,7 +53,7 @@ impl Scene {
             keys: HashMap::from([("sk-alice".to_owned(), alice.clone())]),
             prices,
             provider: "openai".to_owned(),
-            accounting: accounting::accounting("openai_chat", None),
+            accounting: Arc::new(ApiAccounting::new(Api::OpenAiChat)),
             upstream,
             output_max: 4096,
             cut: Cut::Estimate,

@@ -13,8 +13,6 @@
 //! OPENAI_API_KEY=… cargo run --release --example gateway -- --upstream https://api.openai.com --ledger sqlite:ledger.db
 //! ```
 
-#[path = "../support/accounting.rs"]
-mod accounting;
 #[path = "../support/recordings.rs"]
 #[allow(dead_code, reason = "the replay uses the rest")]
 mod recordings;
@@ -29,7 +27,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use prepaid::Ledger;
-use prepaid::metering::Cut;
+use prepaid::metering::observe::Api;
+use prepaid::metering::{ApiAccounting, Cut};
 use prepaid::pricing::PriceBook;
 use service::upstream::Upstream;
 use service::{Service, router};
@@ -70,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = Service {
         keys: accounts(&ledger, &options.keys).await?,
         prices: PriceBook::from_litellm(&fs::read_to_string(&options.prices)?)?,
-        accounting: accounting::accounting("openai_chat", None),
+        accounting: Arc::new(ApiAccounting::new(Api::OpenAiChat)),
         upstream: upstream(&options)?,
         output_max: options.output_max,
         cut: Cut::of_provider(&options.provider),

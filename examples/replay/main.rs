@@ -9,8 +9,6 @@
 //! request was billed beside what was true, the accounts' statements, and the audit. If a promise is broken it is said,
 //! and the program fails.
 
-#[path = "../support/accounting.rs"]
-mod accounting;
 mod child;
 mod crowd;
 #[path = "../support/recordings.rs"]

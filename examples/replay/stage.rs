@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prepaid::ledger::ReserveCall;
+use prepaid::metering::ApiAccounting;
+use prepaid::metering::observe::Api;
 use prepaid::model::{EntryKind, Label, Measured};
 use prepaid::pricing::{PriceBook, Tariff};
 use prepaid::tokens::{Observer, TokenAccounting, TokenClass, Usage};
@@ -78,7 +80,15 @@ impl Stage {
         let Some(tariff) = prices.flatten().next() else {
             return Ok(None);
         };
-        let accounting = crate::accounting::accounting(&recording.api, Some(&recording.requested));
+        // Text completions and Bedrock's InvokeModel are variants of an API that has a name of its own.
+        let api = match recording.api.as_str() {
+            "openai_completions" => Api::OpenAiChat,
+            "bedrock_invoke_anthropic" => Api::Anthropic,
+            name => {
+                Api::ALL.into_iter().find(|api| api.name() == name).ok_or_else(|| format!("unknown API: {name}"))?
+            }
+        };
+        let accounting = Arc::new(ApiAccounting::new(api).model(&recording.requested));
         // Where the request was not recorded, a gateway's estimate is not either: twice the truth stands for it.
         let (input, output) = match accounting.estimate(&recording.request) {
             Ok(estimate) => (estimate.input, estimate.output_cap.map(|cap| cap * estimate.choices)),
