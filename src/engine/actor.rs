@@ -18,9 +18,18 @@ use crate::telemetry;
 
 /// Runs until the lane is closed and empty.
 pub(super) async fn run(lane: Arc<Lane>, store: Arc<dyn Store>, settings: EngineSettings, spool: Option<Arc<Spool>>) {
-    let kept_back = Vec::new();
-    let mut writer =
-        Writer { lane, store, settings, spool, kept_back, holiday: None, failing_since: None, answering: None };
+    let _end = End(Arc::clone(&lane));
+    let mut writer = Writer {
+        lane,
+        store,
+        settings,
+        spool,
+        kept_back: Vec::new(),
+        holiday: None,
+        failing_since: None,
+        unreachable: false,
+        answering: None,
+    };
     loop {
         let failed = match writer.catch_up().await {
             Err(error) => Some(error),
@@ -39,7 +48,15 @@ pub(super) async fn run(lane: Arc<Lane>, store: Arc<dyn Store>, settings: Engine
         }
     }
     writer.answered().await;
-    writer.lane.finish();
+}
+
+/// Ends the lane together with its task, also where that panics: nobody waits for an answer that cannot come.
+struct End(Arc<Lane>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 pub(super) struct Writer {
@@ -52,6 +69,8 @@ pub(super) struct Writer {
     /// Goes out with the next batch.
     holiday: Option<Duration>,
     failing_since: Option<Instant>,
+    /// Whether owners could not renew since then: the store did not answer, somebody else's lock is no reason.
+    unreachable: bool,
     /// Tells the callers of the batch before.
     answering: Option<JoinHandle<()>>,
 }
@@ -101,13 +120,15 @@ impl Writer {
         let mut refusals = 0;
         let mut unknown = false;
         loop {
+            let began = Instant::now();
             let error = match self.commit(&mut tickets).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             metrics::counter!(telemetry::COMMIT_FAILURES, "kind" => format!("{:?}", error.kind())).increment(1);
             tracing::warn!(bucket = self.lane.bucket(), commands = tickets.len(), %error, "commit failed");
-            self.failing_since.get_or_insert_with(Instant::now);
+            self.failing_since.get_or_insert(began);
+            self.unreachable |= matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown);
             let hopeless = match error.kind() {
                 StoreErrorKind::OutcomeUnknown => {
                     unknown = true;
@@ -136,9 +157,9 @@ impl Writer {
                 self.turn_away(tickets, &error, unknown).await;
                 return Err(Unwritten::Out(error));
             }
-            tickets = self.dismiss_expired(tickets, &error, unknown).await;
+            tickets = self.dismiss(tickets, &error, unknown).await;
             if tickets.is_empty() {
-                return Ok(());
+                return if self.is_out() { Err(Unwritten::Out(error)) } else { Ok(()) };
             }
             sleep(backoff).await;
             backoff = backoff.saturating_mul(2).min(BACKOFF_MAX);
@@ -155,7 +176,7 @@ impl Writer {
         metrics::histogram!(telemetry::COMMIT_SECONDS).record(began.elapsed());
         metrics::histogram!(telemetry::BATCH_COMMANDS).record(u32::try_from(tickets.len()).unwrap_or(u32::MAX));
         self.holiday = None;
-        self.failing_since = None;
+        self.is_back();
         self.answer(tickets.drain(..).zip(replies).collect()).await;
         Ok(())
     }
@@ -187,20 +208,33 @@ impl Writer {
         self.failing_since.is_some_and(|since| since.elapsed() >= OUTAGE)
     }
 
-    /// Whether this batch, if it succeeds, ends an outage: then owners get the time to renew first.
-    fn holiday_due(&mut self) -> Option<Duration> {
-        if self.is_out() {
+    /// The store answers again.
+    pub(super) fn is_back(&mut self) {
+        self.failing_since = None;
+        self.unreachable = false;
+    }
+
+    /// How long the sweeper stays away if this batch ends an outage: owners get the time to renew first.
+    pub(super) fn holiday_due(&mut self) -> Option<Duration> {
+        if self.is_out() && self.unreachable {
             self.holiday = Some(self.settings.holiday);
         }
         self.holiday
     }
 
-    /// Answers the callers who waited long enough, and returns the rest.
-    async fn dismiss_expired(&mut self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) -> Vec<Ticket> {
-        let now = Instant::now();
-        let (expired, waiting): (Vec<_>, Vec<_>) =
-            tickets.into_iter().partition(|ticket| ticket.expires.is_some_and(|expires| expires <= now));
-        self.turn_away(expired, error, unknown).await;
+    /// Answers those who waited long enough, and whose account turned out to be in another bucket; returns the rest.
+    /// Whoever has no deadline waits no longer than an outage needs to be seen.
+    async fn dismiss(&mut self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) -> Vec<Ticket> {
+        let (now, is_out, bucket) = (Instant::now(), self.is_out(), self.lane.bucket());
+        let (elsewhere, tickets): (Vec<_>, Vec<_>) =
+            tickets.into_iter().partition(|ticket| self.store.bucket(ticket.command.account()) != bucket);
+        for ticket in elsewhere {
+            let what = "account is in another bucket, ask again";
+            ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Unavailable, what, error.clone())));
+        }
+        let is_over = |ticket: &Ticket| ticket.expires.map_or(is_out, |expires| expires <= now);
+        let (over, waiting) = tickets.into_iter().partition(is_over);
+        self.turn_away(over, error, unknown).await;
         waiting
     }
 

@@ -48,14 +48,25 @@ pub(crate) trait Source: Debug + Send + Sync {
 struct Progress {
     latest: Option<Measured>,
     recorded: Quantity,
-    renewed: Instant,
+    /// None: it has to be renewed now.
+    renewed: Option<Instant>,
+    /// A report, a renewal, is on its way: there is never more than one of each.
+    reporting: bool,
+    renewing: bool,
     closed: bool,
 }
 
 impl Kept {
     pub(crate) fn new(account: AccountId, hold: &Hold, balance: Balance, place: Place, slot: Slot) -> Self {
         let holding = Holding { held: hold.held, balance, asking: false, short: false };
-        let progress = Progress { latest: None, recorded: Quantity::ZERO, renewed: Instant::now(), closed: false };
+        let progress = Progress {
+            latest: None,
+            recorded: Quantity::ZERO,
+            renewed: Some(Instant::now()),
+            reporting: false,
+            renewing: false,
+            closed: false,
+        };
         Self {
             account,
             hold: hold.id.clone(),
@@ -82,7 +93,12 @@ impl Kept {
 
     /// Records usage so far without waiting for the next round or for an answer.
     pub(crate) fn record_now(self: &Arc<Self>, measured: Measured) {
-        self.progress().recorded = measured.quantity;
+        {
+            let mut progress = self.progress();
+            progress.recorded = measured.quantity;
+            progress.latest = Some(measured.clone());
+            progress.reporting = true;
+        }
         self.push(Action::Report { hold: self.hold.clone(), measured, above_ceiling: false });
     }
 
@@ -129,10 +145,26 @@ impl Kept {
     /// Hears how a report or a renewal went.
     pub(super) fn told(&self, command: &Command, result: Result<Reply>) {
         let asked = matches!(command.action(), Action::Extend { .. });
+        let failed = result.is_err();
+        // Where it failed the next round tells again: reports, renewals and extensions state a target.
+        match command.action() {
+            Action::Report { .. } => {
+                let mut progress = self.progress();
+                progress.reporting = false;
+                if failed {
+                    progress.recorded = Quantity::ZERO;
+                }
+            }
+            Action::Renew { .. } => {
+                let mut progress = self.progress();
+                progress.renewing = false;
+                if failed {
+                    progress.renewed = None;
+                }
+            }
+            _ => self.change_holding(|holding| holding.asking &= !asked),
+        }
         let Ok(reply) = result else {
-            // The next round tells again: reports, renewals and extensions state a target.
-            self.progress().recorded = Quantity::ZERO;
-            self.change_holding(|holding| holding.asking &= !asked);
             return;
         };
         self.heard(reply.hold.as_deref(), reply.balance);
@@ -161,21 +193,24 @@ impl Kept {
                 return;
             }
             let recorded = progress.recorded;
-            let report =
-                counted.or_else(|| progress.latest.take()).filter(|latest| latest.quantity.max(recorded) != recorded);
+            let report = counted.or_else(|| progress.latest.clone()).filter(|_| !progress.reporting);
+            let report = report.filter(|latest| latest.quantity.max(recorded) != recorded);
             if let Some(report) = &report {
                 progress.recorded = recorded.max(report.quantity);
+                progress.reporting = true;
             }
-            let renew = progress.renewed.elapsed() >= self.ttl / 2;
+            let is_due = progress.renewed.is_none_or(|renewed| renewed.elapsed() >= self.ttl / 2);
+            let renew = is_due && !progress.renewing && !self.is_lost();
             if renew {
-                progress.renewed = Instant::now();
+                progress.renewed = Some(Instant::now());
+                progress.renewing = true;
             }
             (report, renew)
         };
         if let Some(measured) = report {
             self.push(Action::Report { hold: self.hold.clone(), measured, above_ceiling: false });
         }
-        if renew && !self.is_lost() {
+        if renew {
             self.push(Action::Renew { hold: self.hold.clone(), ttl: Some(self.ttl) });
         }
     }

@@ -146,7 +146,15 @@ impl Lane {
         let _ = done.wait_for(|done| *done).await;
     }
 
-    pub(super) fn finish(&self) {
+    /// Refuses everything from now on, also what waits.
+    pub(super) fn end(&self) {
+        let waiting = {
+            let mut queue = self.queue();
+            queue.closed = true;
+            std::mem::take(&mut queue.waiting)
+        };
+        // Outside of the lock: what is dropped may have something to say.
+        drop(waiting);
         self.done.send_replace(true);
     }
 

@@ -23,11 +23,14 @@ impl Writer {
     /// Turns commands away until the store answers again. Says whether the lane goes on.
     pub(super) async fn sit_out(&mut self, error: &StoreError) -> bool {
         let (store, bucket) = (Arc::clone(&self.store), self.lane.bucket());
+        let error = &untried(error);
+        // The first that gets through keeps the sweeper away: nobody's lease is judged before its owner can renew it.
+        let first = Arc::new(Batch::default().with_pause(self.holiday_due()));
         let mut probe = tokio::spawn(async move {
             let mut pause = PROBE_FIRST;
             loop {
                 sleep(pause).await;
-                if store.commit(bucket, Arc::new(Batch::default())).await.is_ok() {
+                if store.commit(bucket, Arc::clone(&first)).await.is_ok() {
                     return;
                 }
                 pause = pause.saturating_mul(2).min(PROBE_MAX);
@@ -38,7 +41,10 @@ impl Writer {
             let taken = pin!(lane.take(self.settings.batch));
             // The probe is a task: left alone here, it is not stopped in the middle of a transaction.
             match select(&mut probe, taken).await {
-                Either::Left(_) => return true,
+                Either::Left(_) => {
+                    self.is_back();
+                    return true;
+                }
                 Either::Right((Some(taken), _)) => self.turn_away(taken.tickets, error, false).await,
                 Either::Right((None, _)) => {
                     probe.abort();
@@ -109,6 +115,17 @@ impl Writer {
             spool.put(&commands)
         });
         written.await.map_err(std::io::Error::other)?
+    }
+}
+
+/// Why a command is turned away that was not even tried: nothing of it was done, whatever the one before came to.
+fn untried(error: &StoreError) -> StoreError {
+    match error.kind() {
+        StoreErrorKind::OutcomeUnknown | StoreErrorKind::Contended => {
+            StoreError::new(StoreErrorKind::Unavailable, format!("store does not answer: {error}"))
+                .with_source(error.clone())
+        }
+        _ => error.clone(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! behind a checksum: what was spooled, and the numbers of what has landed since. A process that starts takes over the
 //! files of those that died. What the ledger refuses when it is played goes to `dead-letters.jsonl`, and blocks nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ struct Inner {
     bytes: u64,
     next: u64,
     waiting: BTreeMap<u64, (Arc<Command>, Instant)>,
+    /// Refused, and not put aside because the letter could not be written: left to the next start.
+    stuck: BTreeSet<u64>,
 }
 
 /// One line.
@@ -76,12 +78,12 @@ impl Spool {
             }
         }
         let file = create(folder)?;
-        let inner = Inner { file, bytes: 0, next: 1, waiting: BTreeMap::new() };
+        let inner = Inner { file, bytes: 0, next: 1, waiting: BTreeMap::new(), stuck: BTreeSet::new() };
         let spool = Self { folder: folder.to_path_buf(), bytes_max, inner: Mutex::new(inner) };
         for (path, file, commands) in left {
             spool.append(&commands, u64::MAX)?;
             // What it held is safe in the new file; it stays locked until it is gone.
-            fs::remove_file(path)?;
+            remove(&path)?;
             drop(file);
         }
         File::open(folder)?.sync_all()?;
@@ -102,7 +104,8 @@ impl Spool {
     pub(crate) fn waiting(&self, limit: usize, wanted: impl Fn(&Command) -> bool) -> Vec<(u64, Arc<Command>)> {
         let inner = self.inner();
         inner.tell();
-        let waiting = inner.waiting.iter().filter(|(_, (command, _))| wanted(command));
+        let waiting =
+            inner.waiting.iter().filter(|(number, (command, _))| !inner.stuck.contains(number) && wanted(command));
         waiting.take(limit).map(|(number, (command, _))| (*number, Arc::clone(command))).collect()
     }
 
@@ -110,9 +113,15 @@ impl Spool {
     pub(crate) fn landed(&self, number: u64) {
         let mut inner = self.inner();
         inner.waiting.remove(&number);
-        let emptied = inner.waiting.is_empty();
-        let noted = if emptied { inner.empty() } else { inner.write(&encode(&[Line::Landed { number }])) };
+        let noted = if inner.waiting.is_empty() {
+            inner.cut_back(0);
+            Ok(())
+        } else {
+            inner.write(&encode(&[Line::Landed { number }]))
+        };
         if let Err(error) = noted {
+            let written = inner.bytes;
+            inner.cut_back(written);
             tracing::warn!(%error, "spool cannot note what has landed; it will land once more");
         }
         inner.tell();
@@ -126,8 +135,10 @@ impl Spool {
         let written = kept.map_or(Ok(()), |kept| self.write_dead_letter(&kept.to_string()));
         match written {
             Ok(()) => self.landed(number),
-            // It stays in the spool: better refused again than lost.
-            Err(error) => tracing::error!(%error, "dead letter cannot be written"),
+            Err(error) => {
+                tracing::error!(%error, "dead letter cannot be written, it stays in the spool until the next start");
+                self.inner().stuck.insert(number);
+            }
         }
     }
 
@@ -181,11 +192,6 @@ impl Inner {
         metrics::gauge!(telemetry::SPOOL_DEPTH).set(u32::try_from(self.waiting.len()).unwrap_or(u32::MAX));
         metrics::gauge!(telemetry::SPOOL_AGE).set(u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
     }
-
-    fn empty(&mut self) -> io::Result<()> {
-        self.cut_back(0);
-        self.file.sync_data()
-    }
 }
 
 fn private() -> OpenOptions {
@@ -198,19 +204,35 @@ fn private() -> OpenOptions {
 
 /// A locked file of this process's own.
 fn create(folder: &Path) -> io::Result<File> {
-    let name = format!("{:032x}.spool", u128::from_be_bytes(crate::random::bytes()?));
-    let file = private().write(true).create_new(true).open(folder.join(name))?;
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::other("a new spool file is locked by somebody else"),
-        TryLockError::Error(error) => error,
-    })?;
-    Ok(file)
+    loop {
+        let name = format!("{:032x}.spool", u128::from_be_bytes(crate::random::bytes()?));
+        let file = private().write(true).create_new(true).open(folder.join(name))?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A process that starts took it for a dead one's: it will remove it.
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The commands of a file whose process is gone; none while it lives.
 fn take_over(path: &Path) -> io::Result<Option<(File, Vec<Arc<Command>>)>> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        // Another process that starts was quicker.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     match file.try_lock() {
+        Ok(()) if !path.try_exists()? => return Ok(None),
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),

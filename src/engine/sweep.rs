@@ -1,5 +1,6 @@
 //! The sweeper: reads what is due without locks and submits ordinary commands, judged again under the lock.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,11 +18,14 @@ use crate::telemetry;
 /// Due holds looked at together.
 const PAGE: u32 = 512;
 
+/// What time it was in each bucket when it was looked at last.
+type Clocks = HashMap<u16, (Timestamp, Instant)>;
+
 /// Sweeps every so often, until the engine is gone.
 pub(super) async fn run(engine: Weak<Engine>, every: Duration) {
     let mut rounds = interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut clocks = None;
+    let mut clocks = HashMap::new();
     loop {
         rounds.tick().await;
         let Some(engine) = engine.upgrade() else {
@@ -36,12 +40,12 @@ pub(super) async fn run(engine: Weak<Engine>, every: Duration) {
 }
 
 /// A sweep, unless the store's clock jumped since the last one: then leases are not judged by it for a while.
-async fn watched_sweep(engine: &Engine, lane: &Arc<Lane>, clocks: &mut Option<(Timestamp, Instant)>) -> Result<()> {
+async fn watched_sweep(engine: &Engine, lane: &Arc<Lane>, clocks: &mut Clocks) -> Result<()> {
     let store_now = engine.store().due(lane.bucket(), 0).await?.now;
-    let jumped = clocks.is_some_and(|(then, began)| {
+    let before = clocks.insert(lane.bucket(), (store_now, Instant::now()));
+    let jumped = before.is_some_and(|(then, began)| {
         store_now.saturating_since(then) > began.elapsed().saturating_add(engine.settings().holiday / 2)
     });
-    *clocks = Some((store_now, Instant::now()));
     if jumped {
         lane.ask_holiday(engine.settings().holiday);
         return Ok(());

@@ -51,7 +51,7 @@ impl AccountHandle {
     pub async fn settle_usage(&self, hold: impl ToHoldId, report: UsageReport) -> Result<Bill> {
         let id = hold.to_hold_id()?;
         let charge = self.price(&id, &report).await?;
-        let receipt = self.settle(&id, measured(&charge, &report)).await?;
+        let receipt = self.settle(&id, measured(&charge, &report.usage)).await?;
         Ok(Bill { receipt, report, charge: Some(charge) })
     }
 
@@ -73,19 +73,19 @@ impl AccountHandle {
     ) -> Result<Bill> {
         let id = hold.to_hold_id()?;
         let charge = self.price(&id, &report).await?;
-        let receipt = self.correct(&id, key, expected, measured(&charge, &report)).await?;
+        let receipt = self.correct(&id, key, expected, measured(&charge, &report.usage)).await?;
         Ok(Bill { receipt, report, charge: Some(charge) })
     }
 
     async fn price(&self, id: &HoldId, report: &UsageReport) -> Result<Charge> {
         let unknown = || Error::refused(Refusal::UnknownHold, Reply::refusing(Refusal::UnknownHold));
         let hold = self.hold(id).await?.ok_or_else(unknown)?;
-        let balance = self.balance().await?;
+        let asset = self.view().await?.asset;
         let tariff = match hold.tariff() {
             Some(hash) => self.ledger().tariff(hash).await?,
             None => None,
         };
         let bare = || Error::new(ErrorKind::InvalidInput, format!("hold has no tariff to price usage at: hold={id}"));
-        tariff.ok_or_else(bare)?.charge(&report.usage, balance.asset).map_err(Error::invalid)
+        tariff.ok_or_else(bare)?.charge(&report.usage, asset).map_err(Error::invalid)
     }
 }

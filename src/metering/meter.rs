@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::bill::Billed;
 use super::cut::{Cut, MeterOptions};
@@ -48,8 +49,9 @@ impl OpenHold {
         let source = Arc::downgrade(&counter);
         self.kept().follow(source);
         let (billed, bill) = oneshot::channel();
-        let duty = Duty { hold: self, counter, billed };
-        (Metered { stream: Some(Box::pin(stream)), phase: Phase::Running(Box::new(duty)), options }, Billed(bill))
+        let runtime = self.account().ledger().engine().runtime().clone();
+        let phase = Phase::Running(Box::new(Duty { hold: self, counter, billed }));
+        (Metered { stream: Some(Box::pin(stream)), phase, options, runtime }, Billed(bill))
     }
 }
 
@@ -58,6 +60,8 @@ pub struct Metered<E: 'static> {
     stream: Option<Upstream<E>>,
     phase: Phase,
     options: MeterOptions,
+    /// The engine's.
+    runtime: Handle,
 }
 
 type Upstream<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
@@ -168,7 +172,11 @@ impl<E: 'static> Metered<E> {
     fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Phase::Settling(answer, patience) = &mut self.phase {
             let wait = self.options.wait;
-            let patience = patience.get_or_insert_with(|| Box::pin(sleep(wait)));
+            // Whoever polls may do so outside of a runtime.
+            let patience = patience.get_or_insert_with(|| {
+                let _runtime = self.runtime.enter();
+                Box::pin(sleep(wait))
+            });
             if Pin::new(answer).poll(context).is_pending() {
                 ready!(patience.as_mut().poll(context));
             }
@@ -221,19 +229,21 @@ impl<E: 'static> fmt::Debug for Metered<E> {
 /// Reads on after the client went away, to the usage event or as long as that may take.
 async fn drain<E>(duty: Duty, mut rest: Upstream<E>, max: Duration, place: OwnedSemaphorePermit) {
     metrics::gauge!(telemetry::DRAINING).increment(1);
-    let until = Instant::now() + max;
-    let mut ended = "dropped";
-    while let Ok(Some(Ok(bytes))) = timeout_at(until, rest.next()).await {
-        let mut observer = duty.counter.observer();
-        observer.feed(&bytes);
-        if observer.is_final() {
-            ended = "drained";
-            break;
+    let read_on = async {
+        while let Some(Ok(bytes)) = rest.next().await {
+            let mut observer = duty.counter.observer();
+            observer.feed(&bytes);
+            if observer.is_final() {
+                return true;
+            }
         }
-    }
-    if ended == "dropped" {
+        false
+    };
+    let is_final = timeout(max, read_on).await.unwrap_or(false);
+    if !is_final {
         duty.counter.observer().finish();
     }
+    let ended = if is_final { "drained" } else { "dropped" };
     metrics::gauge!(telemetry::DRAINING).decrement(1);
     drop((rest, place));
     let _ = duty.settle(ended).await;

@@ -1,6 +1,7 @@
 //! From an observer's report to a settled hold.
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use super::observe::Observer;
 use super::slice::{Need, Slicer};
 use crate::engine::{Kept, Source};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{OpenHold, Receipt};
-use crate::model::{Amount, Asset, Measured};
+use crate::ledger::{AccountHandle, OpenHold, Receipt};
+use crate::model::{Amount, Asset, HoldId, Measured};
 use crate::pricing::{Charge, Tariff};
 use crate::telemetry;
-use crate::tokens::{Certainty, UsageReport};
+use crate::tokens::{Certainty, Usage, UsageReport};
 
 /// An observer with the prices it is billed at, shared between the stream and the keeper.
 pub(super) struct Counter {
@@ -65,20 +66,23 @@ impl Counter {
         self.so_far().map_or(Amount::ZERO, |measured| measured.quantity.cost)
     }
 
-    /// What a report costs.
-    fn charge(&self, report: &UsageReport) -> Result<Charge> {
+    /// What a report costs, and what of it is billed.
+    fn charge(&self, report: &UsageReport) -> Result<(Charge, Measured)> {
         let tariff = self
             .tariff
             .as_ref()
             .ok_or_else(|| Error::invalid("a metered hold needs a tariff: see ReserveCall::tariff"))?;
-        tariff.charge(&self.estimate.of(report), self.asset).map_err(Error::invalid)
+        let usage = self.estimate.of(report);
+        let charge = tariff.charge(&usage, self.asset).map_err(Error::invalid)?;
+        let measured = measured(&charge, &usage);
+        Ok((charge, measured))
     }
 }
 
 impl Source for Counter {
     fn so_far(&self) -> Option<Measured> {
         let report = self.observer().report();
-        self.charge(&report).ok().map(|charge| measured(&charge, &report))
+        self.charge(&report).ok().map(|(_, measured)| measured)
     }
 }
 
@@ -120,46 +124,56 @@ impl Duty {
         runtime.spawn(async move {
             let Self { hold, counter, billed } = self;
             let report = counter.observer().report();
-            let receipt = hold.release(true).await;
+            let (account, id, _running) = taken_over(hold);
+            let receipt = until_answered(|| account.release(&id, true)).await;
             let _ = billed.send(receipt.map(|receipt| Bill { receipt, report, charge: None }));
         });
     }
 }
 
-/// Settles `hold` with what `report` costs; asks again until the ledger answers.
-pub(super) async fn settle(hold: OpenHold, counter: &Counter, report: UsageReport) -> Result<Bill> {
-    const AGAIN_AFTER: Duration = Duration::from_millis(200);
-    let charge = match counter.charge(&report) {
-        Ok(charge) => charge,
+/// Settles `hold` with what `report` costs.
+async fn settle(hold: OpenHold, counter: &Counter, report: UsageReport) -> Result<Bill> {
+    let (account, id, _running) = taken_over(hold);
+    let (charge, measured) = match counter.charge(&report) {
+        Ok(charged) => charged,
         Err(error) => {
-            tracing::error!(account = %hold.account().id(), hold = %hold.id(), %error, "stream cannot be priced");
-            hold.abandon().await?;
+            tracing::error!(account = %account.id(), hold = %id, %error, "stream cannot be priced");
+            if let Err(error) = until_answered(|| account.abandon(&id)).await {
+                tracing::error!(account = %account.id(), hold = %id, %error, "hold is left to its lease");
+            }
             return Err(error);
         }
     };
-    let measured = measured(&charge, &report);
-    let (account, id) = (hold.account().clone(), hold.id().clone());
-    let mut hold = Some(hold);
-    loop {
-        // The guard is let go with the first attempt; from then on the settlement goes by id, which may be repeated.
-        let attempt = match hold.take() {
-            Some(hold) => hold.settle(measured.clone()).await,
-            None => account.settle(&id, measured.clone()).await,
-        };
-        match attempt {
-            Ok(receipt) => return Ok(Bill { receipt, report, charge: Some(charge) }),
-            Err(error) if error.is_retryable() => sleep(AGAIN_AFTER).await,
-            Err(error) => {
-                if error.kind() != ErrorKind::Spooled {
-                    refused(&error, &account, &id);
-                }
-                return Err(error);
+    match until_answered(|| account.settle(&id, measured.clone()).into_future()).await {
+        Ok(receipt) => Ok(Bill { receipt, report, charge: Some(charge) }),
+        Err(error) => {
+            if error.kind() != ErrorKind::Spooled {
+                refused(&error, &account, &id);
             }
+            Err(error)
         }
     }
 }
 
-fn refused(error: &Error, account: &crate::ledger::AccountHandle, hold: &crate::model::HoldId) {
+/// The hold's account and id: from here on it goes by them, which may be repeated. A ledger that closes waits for it as
+/// long as the last part is kept.
+fn taken_over(hold: OpenHold) -> (AccountHandle, HoldId, Arc<Kept>) {
+    let (account, running) = (hold.account().clone(), Arc::clone(hold.kept()));
+    (account, hold.detach(), running)
+}
+
+/// Asks again until the ledger answers.
+async fn until_answered<F: Future<Output = Result<Receipt>>>(mut ask: impl FnMut() -> F) -> Result<Receipt> {
+    const AGAIN_AFTER: Duration = Duration::from_millis(200);
+    loop {
+        match ask().await {
+            Err(error) if error.is_retryable() => sleep(AGAIN_AFTER).await,
+            answer => return answer,
+        }
+    }
+}
+
+fn refused(error: &Error, account: &AccountHandle, hold: &HoldId) {
     if error.kind() == ErrorKind::Refused {
         let refusal = error.name().unwrap_or_default();
         metrics::counter!(telemetry::SETTLEMENT_REFUSED, "refusal" => refusal).increment(1);
@@ -167,8 +181,8 @@ fn refused(error: &Error, account: &crate::ledger::AccountHandle, hold: &crate::
     tracing::error!(account = %account.id(), %hold, %error, "settlement of a stream failed");
 }
 
-pub(super) fn measured(charge: &Charge, report: &UsageReport) -> Measured {
-    Measured::new(charge.amount(), report.usage.total()).with_evidence(charge.evidence())
+pub(super) fn measured(charge: &Charge, usage: &Usage) -> Measured {
+    Measured::new(charge.amount(), usage.total()).with_evidence(charge.evidence())
 }
 
 fn certainty_name(certainty: &Certainty) -> &'static str {
@@ -193,7 +207,9 @@ impl OpenHold {
         observer.body(body);
         let counter = Counter::new(&self, observer, &MeterOptions::default());
         let report = counter.observer().report();
-        settle(self, &counter, report).await
+        let runtime = self.account().ledger().engine().runtime().clone();
+        let settled = runtime.spawn(async move { settle(self, &counter, report).await });
+        settled.await.map_err(|_| Error::new(ErrorKind::Closed, "ledger was closed before the body was settled"))?
     }
 }
 

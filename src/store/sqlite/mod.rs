@@ -69,6 +69,7 @@ pub struct SqliteStore {
     ledger: LedgerId,
     clock: Arc<dyn Clock>,
     path: PathBuf,
+    options: SqliteOptions,
     keys: Keys,
     writer: Mutex<Option<mpsc::Sender<Job<Writer>>>>,
     readers: Mutex<Vec<mpsc::Sender<Job<Connection>>>>,
@@ -116,6 +117,7 @@ impl SqliteStore {
             ledger,
             clock,
             path,
+            options,
             keys,
             writer: Mutex::new(Some(writer)),
             readers: Mutex::new(readers),
@@ -211,7 +213,12 @@ impl Store for SqliteStore {
     }
 
     async fn scan(&self, _bucket: u16, mut visitor: Visitor) -> Result<(), StoreError> {
-        self.read(move |connection| query::scan(connection, &mut visitor)).await
+        // It takes long: a reader of its own leaves the others to those who wait for an answer.
+        if self.readers.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return Err(closed());
+        }
+        let reader = start_reader(READERS, self.path.clone(), self.options).await?;
+        run(reader, move |connection| query::scan(connection, &mut visitor)).await
     }
 
     async fn epoch(&self) -> Result<u64, StoreError> {
