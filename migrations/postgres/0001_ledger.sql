@@ -30,7 +30,8 @@ create table prepaid.buckets (
     hold_no bigint not null check (hold_no >= 0),
     account_no bigint not null check (account_no >= 0),
     pause bigint not null,
-    version bigint not null check (version >= 0)
+    -- Drawn anew by every batch: whoever finds the one it left has missed nothing.
+    version bigint not null
 ) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 -- Running totals: always the sum of the account's entries.

@@ -14,10 +14,12 @@ use super::write::{self, of_bucket, one, pieces};
 use super::{PostgresStore, sql};
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, ReadSet, Reply, Snapshot};
 use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp};
+use crate::random;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Rows of a bucket this process wrote or read, and the version of the bucket they are of. Another process's batch
-/// changes the version, and it is read under the lock: then these are forgotten.
+/// changes the version, and it is read under the lock: then these are forgotten. Each batch draws its version, so that
+/// a database that lost commits, by a failover or a restore, never comes back to one that is known.
 #[derive(Default)]
 pub(super) struct Known {
     version: i64,
@@ -33,6 +35,8 @@ struct Decided {
     changes: ChangeSet,
     replies: Vec<Reply>,
     known: Known,
+    /// The bucket's version once it is written.
+    version: i64,
 }
 
 /// Decides and writes a batch. Dropped or failed, it has closed its connection, and the database takes back what was not
@@ -43,7 +47,7 @@ pub(super) async fn commit(store: &PostgresStore, bucket: u16, batch: &Batch) ->
     let (mut session, opened) = store.writers.begin(&place.opening).await?;
     let before_commit = decide_and_write(store, place.number, batch, known, &mut session, &opened);
     let decided = timeout(store.options.statement_timeout, before_commit).await.map_err(|_| no_answer())??;
-    let Decided { changes, replies, mut known } = decided;
+    let Decided { changes, replies, mut known, version } = decided;
     if is_nothing(&changes, &opened)? {
         // Whether this arrives or not, nothing was written.
         let _ = timeout(store.options.statement_timeout, session.end(sql::ROLLBACK)).await;
@@ -53,7 +57,7 @@ pub(super) async fn commit(store: &PostgresStore, bucket: u16, batch: &Batch) ->
             .await
             .map_err(|_| unknown())?
             .map_err(of_commit)?;
-        known.learn(changes);
+        known.learn(changes, version);
     }
     *place.known() = Some(known);
     Ok(replies)
@@ -68,13 +72,13 @@ async fn decide_and_write(
     opened: &[PgRow],
 ) -> Result<Decided, StoreError> {
     let connection = &mut session.connection;
-    let (counters, version) = locked(opened)?;
+    let (counters, found) = locked(opened)?;
     let now = match &store.options.clock {
         Some(clock) => clock.now(),
         None => time(opened)?,
     };
-    let known = known.filter(|known| known.version == version);
-    let known = known.unwrap_or_else(|| Known { version, ..Known::default() });
+    let known = known.filter(|known| known.version == found);
+    let known = known.unwrap_or_else(|| Known { version: found, ..Known::default() });
     let mut snapshot = Snapshot { ledger: store.ledger, counters, ..Snapshot::default() };
     let mut loader = Loader { store, bucket, connection, known: &known, now };
     loader.load(&batch.reads(), &mut snapshot).await?;
@@ -86,15 +90,22 @@ async fn decide_and_write(
         }
     };
     let changes = decision.changes;
+    let version = draw_version()?;
     if !changes.is_empty() || changes.counters != counters {
         let terms = changed_terms(&changes, &snapshot);
         if !terms.is_empty() {
             write::write_terms(connection, bucket, &terms, store.options.prepared).await?;
         }
         let joined = store.one_statement.then_some(&store.joined);
-        write::write(connection, bucket, &pieces(&changes), joined, store.options.prepared).await?;
+        write::write(connection, bucket, &pieces(&changes, version), joined, store.options.prepared).await?;
     }
-    Ok(Decided { changes, replies: decision.replies, known })
+    Ok(Decided { changes, replies: decision.replies, known, version })
+}
+
+fn draw_version() -> Result<i64, StoreError> {
+    let no_randomness = |error: std::io::Error| StoreError::new(StoreErrorKind::Unavailable, error.to_string());
+    let bytes = random::bytes().map_err(no_randomness)?;
+    Ok(bytes.first_chunk().copied().map_or(0, i64::from_be_bytes))
 }
 
 /// Accounts whose terms are not what they were.
@@ -331,8 +342,8 @@ impl Loader<'_> {
 
 impl Known {
     /// Takes over what was just made durable.
-    fn learn(&mut self, changes: ChangeSet) {
-        self.version = self.version.saturating_add(1);
+    fn learn(&mut self, changes: ChangeSet, version: i64) {
+        self.version = version;
         if self.accounts.len() > KNOWN_MAX || self.open_holds.len() > KNOWN_MAX {
             *self = Self { version: self.version, ..Self::default() };
         }

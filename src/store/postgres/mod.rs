@@ -20,10 +20,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use tokio::time::timeout;
 
 use self::commit::Known;
 use self::fault::{corrupt, of_commit, of_statement};
-use self::pool::{Pool, Session};
+use self::pool::{Pool, Session, no_answer};
 use self::query::Reading;
 use self::rows::Columns;
 use self::write::{Joined, one};
@@ -239,7 +240,8 @@ impl PostgresStore {
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, StoreError> {
         let query = sqlx::query_with(statement, arguments).persistent(self.options.prepared);
-        query.fetch_all(&mut session.connection).await.map_err(of_statement)
+        let rows = timeout(self.options.statement_timeout, query.fetch_all(&mut session.connection));
+        rows.await.map_err(|_| no_answer())?.map_err(of_statement)
     }
 
     /// Writes something that is in no bucket, in a transaction of its own.

@@ -1,13 +1,15 @@
 //! Reading: what was committed, each call in one snapshot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
+use tokio::time::timeout;
 
 use super::commit::time;
 use super::fault::{corrupt, of_statement};
-use super::pool::Session;
+use super::pool::{Session, no_answer};
 use super::rows::{self, Columns};
 use super::write::{count, of_bucket, one};
 use super::{Place, PostgresStore, sql};
@@ -19,6 +21,8 @@ use crate::store::{Due, DueHold, DueLot, Record, StoreError, Visitor};
 pub(super) struct Reading<'a> {
     session: Session<'a>,
     prepared: bool,
+    /// How long an answer may take: a network that swallows messages says nothing.
+    patience: Duration,
     bucket: i16,
     opened: Vec<PgRow>,
 }
@@ -27,12 +31,16 @@ impl<'a> Reading<'a> {
     /// Begins to read a bucket.
     pub(super) async fn begin(store: &'a PostgresStore, place: &Place) -> Result<Self, StoreError> {
         let (session, opened) = store.readers.begin(&store.reading).await?;
-        Ok(Self { session, prepared: store.options.prepared, bucket: place.number, opened })
+        let (prepared, patience) = (store.options.prepared, store.options.statement_timeout);
+        Ok(Self { session, prepared, patience, bucket: place.number, opened })
     }
 
     /// Ends the transaction and passes on what was read in it.
     pub(super) async fn end<T>(self, value: T) -> Result<T, StoreError> {
-        self.session.end(sql::ROLLBACK).await.map_err(of_statement)?;
+        timeout(self.patience, self.session.end(sql::ROLLBACK))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(of_statement)?;
         Ok(value)
     }
 
@@ -42,7 +50,8 @@ impl<'a> Reading<'a> {
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, StoreError> {
         let query = sqlx::query_with(statement, arguments).persistent(self.prepared);
-        query.fetch_all(&mut self.session.connection).await.map_err(of_statement)
+        let rows = timeout(self.patience, query.fetch_all(&mut self.session.connection));
+        rows.await.map_err(|_| no_answer())?.map_err(of_statement)
     }
 
     async fn collect<T>(

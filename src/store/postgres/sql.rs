@@ -32,7 +32,7 @@ pub(super) const SELECT_BUCKET: &str =
     "select position, hold_no, account_no, pause from prepaid.buckets where bucket = $1";
 /// Advances the bucket: primary key.
 pub(super) const UPDATE_BUCKET: &str = "update prepaid.buckets set position = $2, hold_no = $3, account_no = $4, \
-     pause = greatest(pause, $5), version = version + 1 where bucket = $1";
+     pause = greatest(pause, $5), version = $6 where bucket = $1";
 
 macro_rules! account_columns {
     () => {

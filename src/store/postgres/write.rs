@@ -28,11 +28,11 @@ pub(super) enum Piece<'a> {
     Windows(&'a [BudgetWindow]),
     Entries(&'a [Entry]),
     Keys(&'a [(KeyHash, KeyTarget)]),
-    Bucket(Counters, Option<Timestamp>),
+    Bucket(Counters, Option<Timestamp>, i64),
 }
 
 /// The pieces of a batch that have rows; the bucket's own comes last.
-pub(super) fn pieces(changes: &ChangeSet) -> Vec<Piece<'_>> {
+pub(super) fn pieces(changes: &ChangeSet, version: i64) -> Vec<Piece<'_>> {
     let mut pieces = vec![
         Piece::NewAccounts(&changes.new_accounts),
         Piece::Accounts(&changes.accounts),
@@ -44,7 +44,7 @@ pub(super) fn pieces(changes: &ChangeSet) -> Vec<Piece<'_>> {
         Piece::Windows(&changes.windows),
         Piece::Entries(&changes.entries),
         Piece::Keys(&changes.keys),
-        Piece::Bucket(changes.counters, changes.pause),
+        Piece::Bucket(changes.counters, changes.pause, version),
     ];
     pieces.retain(|piece| !piece.is_empty());
     pieces
@@ -235,11 +235,12 @@ impl<'a> Piece<'a> {
                     KeyTarget::Entry(position) => count(*position).saturating_neg(),
                 })
             }
-            Self::Bucket(Counters { position, hold, account }, pause) => {
+            Self::Bucket(Counters { position, hold, account }, pause, version) => {
                 one(arguments, count(*position))?;
                 one(arguments, *hold)?;
                 one(arguments, *account)?;
-                one(arguments, pause.map_or(i64::MIN, Timestamp::as_micros))
+                one(arguments, pause.map_or(i64::MIN, Timestamp::as_micros))?;
+                one(arguments, *version)
             }
         }
     }
