@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use prepaid::model::{HoldState, Lease, Policy};
+use prepaid::model::{Cap, HoldState, Lease, Policy, Scope, Window};
 use prepaid::{AccountHandle, Error, HoldId, Ledger, Reserved};
 use sqlx::{ConnectOptions, Executor};
 
@@ -54,11 +54,7 @@ async fn a2_four_processes_leave_an_exact_balance() {
         let own = (0..OWN).map(|n| format!("own-{number}-{n}"));
         let asked = (0..SHARED).map(|n| format!("shared-{n}")).chain(own);
         let answers = join_all(asked.map(|request| alice.reserve(request, amount(1)).into_future())).await;
-        let created = answers.into_iter().filter_map(|answer| match answer.unwrap() {
-            Reserved::Created(hold) => Some(hold.detach()),
-            Reserved::Replayed { .. } | Reserved::Closed { .. } | Reserved::Denied(_) => None,
-        });
-        println!("\ncreated={}", created.count());
+        tell_created(answers.into_iter().map(Result::unwrap));
         return ledger.close(Duration::from_secs(5)).await.unwrap();
     }
     let database = Database::new().await;
@@ -66,8 +62,53 @@ async fn a2_four_processes_leave_an_exact_balance() {
     let alice = ledger.account("alice").unwrap();
     alice.open().await.unwrap();
     alice.deposit("opening", amount(COVERED)).await.unwrap();
+    let created = created_by_all(NAME, &database.url).await;
+    let balance = alice.balance().await.unwrap();
+    assert_eq!((created, balance.available.minor_units(), balance.held.minor_units()), (COVERED, 0, COVERED));
+    let audit = ledger.audit().await.unwrap();
+    assert!(audit.is_clean(), "{audit}");
+}
+
+#[tokio::test]
+async fn a4_four_processes_admit_what_a_budget_covers_and_no_more() {
+    const NAME: &str = "a4_four_processes_admit_what_a_budget_covers_and_no_more";
+    let cents = |count: i64| amount(count * 10_000_000);
+    if let Some((url, number)) = role(NAME) {
+        let ledger = Ledger::builder().sweep_every(None).open(&url).await.unwrap();
+        let alice = ledger.account("alice").unwrap();
+        let key = Scope::new("key:prod").unwrap();
+        let asked = (0..250).map(|n| alice.reserve(format!("r-{number}-{n}"), cents(10)).scopes([key.clone()]));
+        let answers = join_all(asked.map(IntoFuture::into_future)).await;
+        tell_created(answers.into_iter().map(Result::unwrap));
+        return ledger.close(Duration::from_secs(5)).await.unwrap();
+    }
+    let database = Database::new().await;
+    let ledger = Ledger::open(&database.url).await.unwrap();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("opening", cents(100_000)).await.unwrap();
+    let key = Scope::new("key:prod").unwrap();
+    alice.set_budget(key, Window::TOTAL, Cap::Spend(cents(500))).await.unwrap();
+    assert_eq!(created_by_all(NAME, &database.url).await, 50, "1,000 reserves of 0.10 against 5.00");
+    let budget = &alice.budgets().await.unwrap()[0];
+    assert_eq!((budget.used, budget.held, budget.left()), (0, cents(500).minor_units().unsigned_abs(), 0));
+    let audit = ledger.audit().await.unwrap();
+    assert!(audit.is_clean(), "{audit}");
+}
+
+/// What a process says of its reserves; its holds stay open.
+fn tell_created(answers: impl Iterator<Item = Reserved>) {
+    let created = answers.filter_map(|answer| match answer {
+        Reserved::Created(hold) => Some(hold.detach()),
+        Reserved::Replayed { .. } | Reserved::Closed { .. } | Reserved::Denied(_) => None,
+    });
+    println!("\ncreated={}", created.count());
+}
+
+/// Runs the role `name` in several processes at once; how many holds they made together.
+async fn created_by_all(name: &str, url: &str) -> i64 {
     let log = Path::new("/dev/null");
-    let start = |number| process(NAME, &database.url, number, log).stdout(Stdio::piped()).spawn().unwrap();
+    let start = |number| process(name, url, number, log).stdout(Stdio::piped()).spawn().unwrap();
     let processes: Vec<_> = (0..PROCESSES).map(start).collect();
     let mut created = 0;
     for process in processes {
@@ -77,10 +118,7 @@ async fn a2_four_processes_leave_an_exact_balance() {
         let count = text.lines().find_map(|line| line.strip_prefix("created="));
         created += count.unwrap_or_else(|| panic!("{text}")).parse::<i64>().unwrap();
     }
-    let balance = alice.balance().await.unwrap();
-    assert_eq!((created, balance.available.minor_units(), balance.held.minor_units()), (COVERED, 0, COVERED));
-    let audit = ledger.audit().await.unwrap();
-    assert!(audit.is_clean(), "{audit}");
+    created
 }
 
 /// Processes that are killed, frozen and cut off, and a server that stops without a word: nothing is charged twice, no
