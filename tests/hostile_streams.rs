@@ -5,7 +5,7 @@
 //! same again.
 
 mod common;
-#[path = "../fuzz/src/lib.rs"]
+#[path = "fuzz/src/lib.rs"]
 mod fuzz;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -531,7 +531,7 @@ fn input(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 
 /// The fuzzer's seeds of a target.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new("fuzz/corpus").join(target);
+    let folder = Path::new("tests/fuzz/corpus").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     paths.sort();
