@@ -361,6 +361,21 @@ async fn answers(ledger: &Ledger) -> Result<Vec<String>, Error> {
     Ok(answers)
 }
 
+#[tokio::test]
+async fn journal_whose_links_lead_round_in_circles_is_an_error() {
+    let (_folder, path) = kept().await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("pragma ignore_check_constraints = on; drop trigger entries_are_not_changed").unwrap();
+    let changed = "update entries set previous = position where account_no = 1 and seq = 5";
+    assert_eq!(other.execute(changed, []).unwrap(), 1);
+    drop(other);
+    let ledger = open(&path).await.unwrap();
+    let error = ledger.account("alice").unwrap().journal(0, 100).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("journal is torn"), "{error}");
+    assert!(!ledger.audit().await.is_ok_and(|audit| audit.is_clean()));
+}
+
 /// The log of one database beside another: SQLite knows by its salt, or the audit does.
 #[tokio::test]
 async fn stale_log_beside_a_restored_file_is_never_mixed_in_unseen() {

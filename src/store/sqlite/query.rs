@@ -146,10 +146,13 @@ pub(super) fn journal(
         let mut position = milestone.and_then(|found| u64::try_from(found).ok()).unwrap_or(account.last_position);
         let mut entries = VecDeque::new();
         let mut statement = prepare(connection, sql::SELECT_ENTRY)?;
+        let mut number = None;
         loop {
             let read = |row: &Row<'_>| rows::entry(row, Some(id));
             let entry = find(&mut statement, [rows::Count(position)], read)?
                 .filter(|entry| entry.account_number == account.number)
+                // One after the other down to the first: a damaged link must not lead round in circles.
+                .filter(|entry| number.is_none_or(|number| number == entry.seq))
                 .ok_or_else(|| {
                     corrupt(format!("journal is torn, restore a backup: account={id} position={position}"))
                 })?;
@@ -160,6 +163,7 @@ pub(super) fn journal(
             if seq <= after.saturating_add(1) {
                 return Ok(entries.into());
             }
+            number = Some(seq.saturating_sub(1));
             position = previous;
         }
     })
