@@ -187,7 +187,8 @@ impl FromStr for HoldId {
         let (request, attempt) = text.rsplit_once('#').ok_or_else(error)?;
         let plain = attempt.bytes().all(|byte| byte.is_ascii_digit()) && !attempt.starts_with('0');
         let attempt = attempt.parse().ok().filter(|_| plain).ok_or_else(error)?;
-        Self::new(request, attempt)
+        // The whole of it is named, or an empty request would be nothing to look for.
+        Self::new(request, attempt).map_err(|_| error())
     }
 }
 
