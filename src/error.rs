@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// # async fn example(account: prepaid::AccountHandle) -> Result<(), prepaid::Error> {
 /// use prepaid::{ErrorKind, Refusal};
 ///
-/// let error = account.deposit("d-1", "0").await.unwrap_err();
+/// let error = account.deposit("d-1", prepaid::Amount::ZERO).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Refused);
 /// assert_eq!(error.refusal(), Some(&Refusal::ZeroAmount));
 /// assert!(!error.is_retryable());

@@ -10,12 +10,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use common::one::{One, amount, hold, measured, operation, signed};
 use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Reply};
 use prepaid::model::{
-    Against, CallToken, Hold, HoldState, Limits, LotClass, LotTerms, ModelName, Overrun, Policy, Take, Terms,
+    Against, CallToken, Hold, HoldState, Lease, Limits, LotClass, LotTerms, ModelName, Overrun, Policy, Take, Terms,
 };
 use prepaid::{Outcome, Refusal, Timestamp};
 
@@ -345,7 +346,8 @@ impl Play {
         let action = Action::Reserve {
             hold: hold(&name),
             terms: Arc::new(terms),
-            lease: None,
+            // Coins know nothing of leases: no hold may be overdue here, and lapse to make room.
+            lease: Some(Lease { ttl: Duration::from_secs(24 * 60 * 60), ..Lease::default() }),
             token: CallToken::default(),
             metadata: None,
         };

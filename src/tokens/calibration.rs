@@ -24,8 +24,10 @@ use super::yardstick::{Delivered, Yardstick};
 /// for _ in 0..20 {
 ///     calibration.learn("anthropic", "claude-x", &delivered, &Usage::new().with(TokenClass::Output, 1_250));
 /// }
-/// let span = calibration.yardstick("anthropic", "claude-x").output(&delivered);
-/// assert!(span.point.abs_diff(1_250) < 10 && span.high < 1_300);
+/// let guess = Yardstick::of_model("claude-x").output(&delivered);
+/// let learnt = calibration.yardstick("anthropic", "claude-x").output(&delivered);
+/// assert!(learnt.point.abs_diff(1_250) < 10);
+/// assert!(learnt.high - learnt.low < guess.high - guess.low, "the bounds are closer");
 ///
 /// let kept = serde_json::to_string(&calibration).unwrap();
 /// assert_eq!(serde_json::from_str::<Calibration>(&kept).unwrap(), calibration);
