@@ -182,11 +182,22 @@ impl Server {
 
     /// Ends it without a word, as a power cut would, and starts it again.
     pub fn crash(&self) {
-        run(program("pg_ctl").args(["-m", "immediate", "-D"]).arg(self.folder.join("data")).arg("stop"));
+        self.stop();
         self.run();
     }
 
-    fn run(&self) {
+    /// Ends it without a word, as a power cut would.
+    pub fn stop(&self) {
+        run(program("pg_ctl").args(["-m", "immediate", "-D"]).arg(self.folder.join("data")).arg("stop"));
+    }
+
+    /// What it has to say of itself, of all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    /// Starts it after a stop.
+    pub fn run(&self) {
         let (data, log) = (self.folder.join("data"), self.folder.join("log"));
         let mut start = program("pg_ctl");
         start.args(["-w", "-o", &self.settings, "-l"]).arg(&log).arg("-D").arg(data).arg("start");
