@@ -68,6 +68,58 @@ impl Database {
     }
 }
 
+/// Holds every transaction up that writes an operation under the key [`Gate::KEY`], after everything else in it is
+/// written and before it is committed.
+#[derive(Debug)]
+pub struct Gate(PgConnection);
+
+impl Gate {
+    pub const KEY: &str = "gate";
+
+    pub async fn shut(database: &Database) -> Self {
+        database
+            .run(
+                "create function gate() returns trigger language plpgsql as $$ begin \
+                     perform pg_advisory_xact_lock_shared(7); return null; end $$; \
+                 create trigger gate after insert on prepaid.entries for each row when (new.key = 'gate') \
+                     execute function gate()",
+            )
+            .await;
+        let mut connection = database.connect().await;
+        connection.execute("select pg_advisory_lock(7)").await.unwrap();
+        Self(connection)
+    }
+
+    /// Waits until a transaction waits; which session it is of.
+    pub async fn waiting(&mut self) -> i32 {
+        self.until("advisory").await
+    }
+
+    /// Waits until another transaction waits for the bucket that the one at the gate has.
+    pub async fn queueing(&mut self) {
+        self.until("transactionid").await;
+    }
+
+    pub async fn open(&mut self) {
+        self.0.execute("select pg_advisory_unlock_all()").await.unwrap();
+    }
+
+    pub async fn is_alive(&mut self, session: i32) -> bool {
+        let there = sqlx::query_scalar("select exists (select from pg_stat_activity where pid = $1)").bind(session);
+        there.fetch_one(&mut self.0).await.unwrap()
+    }
+
+    async fn until(&mut self, lock: &str) -> i32 {
+        let waits = "select pid from pg_stat_activity where datname = current_database() and wait_event = $1";
+        loop {
+            match sqlx::query_scalar(waits).bind(lock).fetch_optional(&mut self.0).await.unwrap() {
+                Some(session) => return session,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());

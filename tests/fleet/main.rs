@@ -7,6 +7,7 @@
 mod checker;
 #[path = "../common/mod.rs"]
 mod common;
+mod frozen;
 mod gateway;
 mod history;
 mod nemesis;
