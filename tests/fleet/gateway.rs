@@ -53,6 +53,10 @@ impl Folder {
         self.0.join(format!("history-{number}"))
     }
 
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.0.join("spool")
+    }
+
     pub(crate) fn stop(&self) -> PathBuf {
         self.0.join("stop")
     }

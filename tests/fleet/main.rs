@@ -11,6 +11,7 @@ mod frozen;
 mod gateway;
 mod history;
 mod nemesis;
+mod outage;
 mod planted;
 mod replay;
 

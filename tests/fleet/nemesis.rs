@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use prepaid::Ledger;
 use prepaid::model::HoldState;
+use prepaid::{Ledger, LedgerBuilder};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{ConnectOptions, Executor};
 
@@ -26,7 +26,7 @@ const NAME: &str = "nemesis::processes_that_die_and_freeze_break_no_rule_of_thei
 async fn processes_that_die_and_freeze_break_no_rule_of_their_history() {
     if let Some((url, number)) = role(NAME) {
         let folder = std::env::var_os("PREPAID_ROLE_FOLDER").unwrap();
-        return serve(&open(&url).await, number, Path::new(&folder)).await;
+        return serve(&open(builder(), &url).await, number, Path::new(&folder)).await;
     }
     let seed = common::number("PREPAID_SEED", RandomState::new().build_hasher().finish());
     let seconds = common::number("PREPAID_NEMESIS_SECONDS", 60);
@@ -35,7 +35,7 @@ async fn processes_that_die_and_freeze_break_no_rule_of_their_history() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = Folder(scratch.path().to_owned());
     let parent = folder.log(PROCESSES);
-    let ledger = builder().open(&server.url()).await.unwrap();
+    let ledger = open(builder(), &server.url()).await;
     found(&ledger, &mut Client::new("founder".to_owned(), &parent)).await;
     ledger.close(Duration::ZERO).await.unwrap();
 
@@ -44,12 +44,13 @@ async fn processes_that_die_and_freeze_break_no_rule_of_their_history() {
     println!("{:?}", nemesis.done);
     end(&folder, nemesis.processes).await;
 
-    let ledger = open(&server.url()).await;
+    let ledger = open(builder(), &server.url()).await;
     let logs: Vec<_> = (0..=PROCESSES).map(|number| folder.log(number)).collect();
     let history = || read(logs.iter().map(std::path::PathBuf::as_path));
     resolve(&ledger, &history(), &mut Client::new("resolver".to_owned(), &parent)).await;
     let left = left_open(&ledger).await;
-    judge(&ledger, &history(), seconds).await;
+    judge(&ledger, &history()).await;
+    reached(&ledger, &history(), seconds).await;
     assert_eq!(left, 0, "holds that are overdue and open");
     let log = server.log();
     assert!(log.contains("database system was not properly shut down"), "it was never stopped");
@@ -64,9 +65,9 @@ async fn processes_that_die_and_freeze_break_no_rule_of_their_history() {
 }
 
 /// Opens the ledger as soon as the server is up.
-async fn open(url: &str) -> Ledger {
+pub(crate) async fn open(builder: LedgerBuilder, url: &str) -> Ledger {
     loop {
-        match builder().open(url).await {
+        match builder.clone().open(url).await {
             Ok(ledger) => return ledger,
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
@@ -129,7 +130,7 @@ impl Nemesis<'_> {
 }
 
 /// Once the faults are over every process finishes what it has begun, and ends well.
-async fn end(folder: &Folder, processes: Vec<Child>) {
+pub(crate) async fn end(folder: &Folder, processes: Vec<Child>) {
     std::fs::write(folder.stop(), "").unwrap();
     for mut process in processes {
         let ended = tokio::task::spawn_blocking(move || process.wait().unwrap());
@@ -142,10 +143,10 @@ fn signal(process: &Child, signal: Signal) {
 }
 
 /// Ten times a second: whoever is not answered by then never will be.
-const TRIES: usize = 300;
+pub(crate) const TRIES: usize = 300;
 
 /// Asks again for everything of which nobody knows what came of it.
-async fn resolve(ledger: &Ledger, history: &[Op], client: &mut Client) {
+pub(crate) async fn resolve(ledger: &Ledger, history: &[Op], client: &mut Client) {
     let is_unknown = |op: &&Op| matches!(op.told, None | Some((_, Answer::Unknown)));
     let unknown: Vec<_> = history.iter().filter(is_unknown).filter(|op| op.ask != Ask::Read).collect();
     for op in &unknown {
@@ -175,19 +176,22 @@ async fn left_open(ledger: &Ledger) -> u32 {
     open
 }
 
-async fn judge(ledger: &Ledger, history: &[Op], seconds: u64) {
+/// Holds the history against what is in the database.
+///
+/// # Panics
+/// When a rule is broken, or the audit finds something.
+pub(crate) async fn judge(ledger: &Ledger, history: &[Op]) {
     let mut journals = Journals::new();
     for number in 0..ACCOUNTS {
         let account = account(ledger, number);
         journals.insert(account.id().to_string(), account.journal(0, u32::MAX).await.unwrap());
     }
-    let audit = ledger.audit().await.unwrap();
-    assert!(audit.is_clean(), "{audit}");
     let mut found = violations(history, &journals);
     found.extend(replay::violations(ledger.id(), &journals).await);
     let shown: Vec<_> = found.iter().take(10).map(ToString::to_string).collect();
     assert!(found.is_empty(), "{} violations: {}", found.len(), shown.join("\n"));
-    reached(ledger, history, seconds).await;
+    let audit = ledger.audit().await.unwrap();
+    assert!(audit.is_clean(), "{audit}");
 }
 
 /// A run that met nothing of what it is for shows nothing.
