@@ -105,7 +105,9 @@ fn inspect(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(of_file(error, "database cannot be opened", path)),
     };
-    if header.is_empty() {
+    // Empty: made and not written yet. Zeros: the power went while its first page was written. Its journal is beside it,
+    // and takes that back; where there is none, SQLite refuses it too.
+    if header.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
     if !header.starts_with(b"SQLite format 3\0") {
