@@ -1,4 +1,4 @@
-//! The embedded store obeys the rules of stores, also while its index of keys is behind.
+//! The embedded store obeys the rules of stores, also while its rows and its index of keys are always on the move.
 
 #![cfg(all(feature = "testing", feature = "sqlite"))]
 
@@ -35,6 +35,13 @@ impl Factory {
         factory
     }
 
+    /// Lets so few rows wait that they are always on the move.
+    fn hasty(recent_rows: u32) -> Self {
+        let mut factory = Self::forgetful(1);
+        factory.options.recent_rows = recent_rows;
+        factory
+    }
+
     fn path(&self) -> PathBuf {
         self.folder.path().join("ledger.db")
     }
@@ -56,6 +63,12 @@ impl StoreFactory for Factory {
 }
 
 prepaid::store_conformance!(Factory::default());
+
+mod with_one_recent_row {
+    use super::Factory;
+
+    prepaid::store_conformance!(Factory::hasty(1));
+}
 
 mod with_one_recent_key {
     use super::Factory;

@@ -4,6 +4,10 @@
 -- entries by their position, holds by their number. What a page per row would cost, were they kept by account, is paid
 -- only once in a while (entries_milestone).
 --
+-- The journal is written at once. What follows from it, the rows of accounts, holds, lots and windows, moves into its
+-- tables a while later: until then the newest state of a row is in `backlog`, in the last blob that has it. A ledger that
+-- was idle for a moment, or closed, has nothing there.
+--
 -- A ledger in SQLite has one bucket. Its number, 0, is a column nowhere.
 
 create table meta (
@@ -202,6 +206,12 @@ create table keys (
     hash blob not null primary key check (length(hash) = 16),
     target integer not null check (target <> 0)
 ) strict, without rowid;
+
+-- The rows each of the newest batches changed, as bytes.
+create table backlog (
+    batch integer not null primary key,
+    rows blob not null
+) strict;
 
 create table tariffs (
     hash blob not null primary key check (length(hash) = 16),

@@ -68,7 +68,7 @@ impl Batch {
         if missing != ReadSet::default() {
             return Err(Box::new(missing));
         }
-        let mut working = Working::new(snapshot);
+        let mut working = Working::new(snapshot, self.commands.len());
         let mut replies = Vec::with_capacity(self.commands.len());
         let mut missing = ReadSet::default();
         for command in &self.commands {
@@ -102,19 +102,19 @@ pub(super) struct Working<'a> {
 }
 
 impl<'a> Working<'a> {
-    fn new(snapshot: &'a Snapshot) -> Self {
+    fn new(snapshot: &'a Snapshot, commands: usize) -> Self {
         Self {
             snapshot,
             counters: snapshot.counters,
-            accounts: HashMap::new(),
-            holds: HashMap::new(),
+            accounts: HashMap::with_capacity(snapshot.accounts.len()),
+            holds: HashMap::with_capacity(commands),
             operations: HashMap::new(),
             lots: HashMap::new(),
             budgets: HashMap::new(),
             changed_budgets: BTreeMap::new(),
             windows: BTreeMap::new(),
-            keys: Vec::new(),
-            entries: Vec::new(),
+            keys: Vec::with_capacity(commands),
+            entries: Vec::with_capacity(commands),
         }
     }
 

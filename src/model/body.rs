@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::codec::{Malformed, Reader, Writer};
+use super::codec::{Malformed, Reader, Writer, read_amount, read_number, read_quantity, write_amount, write_quantity};
 use super::lot::{read_lot, read_renewed, read_take, write_renewed, write_take};
 use super::{
     Amount, Asset, Cap, Charged, Hold, HoldState, Label, Lease, Limits, LotPart, LotTerms, Metric, ModelName, Moves,
@@ -429,30 +429,8 @@ codes!(OnLapse, "on_lapse", Release = 0, CaptureReported = 1, CaptureHeld = 2);
 codes!(Overrun, "overrun", Debt = 0, CapToAvailable = 1, CapToHold = 2);
 codes!(Against, "ledger account", Funding = 0, Promotion = 1, Revenue = 2, WriteOff = 3);
 
-pub(super) fn write_amount(writer: &mut Writer, amount: Amount) {
-    writer.unsigned(amount.minor_units().unsigned_abs());
-}
-
-pub(super) fn read_amount(reader: &mut Reader<'_>) -> Result<Amount, Malformed> {
-    let units = i64::try_from(reader.unsigned()?).map_err(|_| Malformed("amount"))?;
-    Amount::new(units).map_err(|_| Malformed("amount"))
-}
-
-pub(super) fn read_number(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
-    u32::try_from(reader.unsigned()?).map_err(|_| Malformed("number"))
-}
-
 pub(super) fn read_model(reader: &mut Reader<'_>) -> Result<ModelName, Malformed> {
     ModelName::new(reader.text()?).map_err(|_| Malformed("model"))
-}
-
-fn write_quantity(writer: &mut Writer, quantity: Quantity) {
-    write_amount(writer, quantity.cost);
-    writer.unsigned(quantity.tokens);
-}
-
-fn read_quantity(reader: &mut Reader<'_>) -> Result<Quantity, Malformed> {
-    Ok(Quantity { cost: read_amount(reader)?, tokens: reader.unsigned()? })
 }
 
 fn write_limits(writer: &mut Writer, limits: &Limits) {

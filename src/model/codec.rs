@@ -3,6 +3,8 @@
 //! Unsigned numbers are base-128 varints, lowest group first, in as few bytes as they need; signed ones are zigzag
 //! coded first; byte strings and lists have their length before them; an option is one byte, 0 or 1, and then the value.
 
+use super::{Amount, Quantity};
+
 /// Stored canonical bytes that this version cannot read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stored bytes are not in the canonical form of this version: {0}")]
@@ -137,6 +139,28 @@ impl<'a> Reader<'a> {
 
 fn low_bits(value: u64) -> u8 {
     u8::try_from(value & 0x7f).unwrap_or(0)
+}
+
+pub(crate) fn write_amount(writer: &mut Writer, amount: Amount) {
+    writer.unsigned(amount.minor_units().unsigned_abs());
+}
+
+pub(crate) fn read_amount(reader: &mut Reader<'_>) -> Result<Amount, Malformed> {
+    let units = i64::try_from(reader.unsigned()?).map_err(|_| Malformed("amount"))?;
+    Amount::new(units).map_err(|_| Malformed("amount"))
+}
+
+pub(crate) fn read_number(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    u32::try_from(reader.unsigned()?).map_err(|_| Malformed("number"))
+}
+
+pub(crate) fn write_quantity(writer: &mut Writer, quantity: Quantity) {
+    write_amount(writer, quantity.cost);
+    writer.unsigned(quantity.tokens);
+}
+
+pub(crate) fn read_quantity(reader: &mut Reader<'_>) -> Result<Quantity, Malformed> {
+    Ok(Quantity { cost: read_amount(reader)?, tokens: reader.unsigned()? })
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::body::{codes, read_amount, read_model, read_number, write_amount};
-use super::codec::{Malformed, Reader, Writer};
+use super::body::{codes, read_model};
+use super::codec::{Malformed, Reader, Writer, read_amount, read_number, write_amount};
 use super::{Amount, ModelName, Timestamp};
 
 /// Whether a lot is the customer's money or the operator's gift.

@@ -1,7 +1,6 @@
 //! What an entry moved in lots and windows: so that whoever follows the journal need not know any hold.
 
-use super::body::{read_amount, read_number, write_amount};
-use super::codec::{Malformed, Reader, Writer};
+use super::codec::{Malformed, Reader, Writer, read_amount, read_number, write_amount};
 use super::{Amount, Tally, Timestamp};
 
 /// Lots whose free money an entry changed, and windows it counted in.

@@ -1,19 +1,20 @@
 //! The writer: one connection, one transaction per batch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
+use super::backlog::{self, Backlog, Moves, Row};
 use super::fault::{corrupt, of_commit, of_statement};
-use super::keys::{self, Keys, Moves};
+use super::load::Load;
 use super::{SqliteOptions, credit, open, query, rows, sql};
 use crate::clock::Clock;
 use crate::kernel::{Batch, ChangeSet, Counters, Decision, KeyTarget, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
-    Account, AccountId, ArgumentsHash, Budget, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, LedgerId,
+    Account, AccountId, ArgumentsHash, Budget, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, LedgerId, Lot,
     OperationKey, TariffHash, Timestamp, WindowKey,
 };
 use crate::store::StoreError;
@@ -26,22 +27,24 @@ pub(super) struct Writer {
     ledger: LedgerId,
     connection: Option<Connection>,
     known: Known,
-    keys: Keys,
+    backlog: Backlog,
     end: Option<oneshot::Sender<()>>,
 }
 
-/// Rows this process wrote or read. Nobody else writes, so they are the database's rows after every commit; after a
-/// failure they are forgotten.
+/// Rows this process wrote to their tables. Nobody else writes, so they are the tables' rows until they change, and then
+/// they are in the backlog, which is asked first; after a failure they are forgotten.
 #[derive(Default)]
-struct Known {
-    accounts: HashMap<AccountId, Account>,
-    open_holds: HashMap<KeyHash, Arc<Hold>>,
-    budgets: Budgets,
-    windows: HashMap<WindowKey, BudgetWindow>,
+pub(super) struct Known {
+    pub(super) accounts: HashMap<AccountId, Box<Account>>,
+    pub(super) open_holds: HashMap<KeyHash, Arc<Hold>>,
+    pub(super) budgets: HashMap<BudgetKey, Vec<Arc<Budget>>>,
+    pub(super) windows: HashMap<WindowKey, BudgetWindow>,
+    /// For each account whose lots with free money are all known: those lots.
+    pub(super) live_lots: HashMap<i64, BTreeMap<u32, Arc<Lot>>>,
 }
 
-/// Budgets by scope, as a snapshot has them.
-type Budgets = HashMap<BudgetKey, Vec<Arc<Budget>>>;
+/// Rows that are moved together when the ledger is idle: a few milliseconds that somebody may have to wait.
+const TIDIED_AT_ONCE: usize = 1_024;
 
 /// Rows remembered of each kind, at most: about 100 MB of accounts and holds together.
 const KNOWN_MAX: usize = 100_000;
@@ -51,7 +54,7 @@ impl Writer {
         path: PathBuf,
         options: SqliteOptions,
         clock: Arc<dyn Clock>,
-        keys: Keys,
+        backlog: Backlog,
     ) -> Result<Self, StoreError> {
         let connection = open::writer(&path, &options)?;
         let ledger = open::ledger_id(&connection)?;
@@ -62,7 +65,7 @@ impl Writer {
             ledger,
             connection: Some(connection),
             known: Known::default(),
-            keys,
+            backlog,
             end: None,
         })
     }
@@ -75,27 +78,50 @@ impl Writer {
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
         let connection = self.connect()?;
         match self.transact(&connection, batch) {
-            Ok((Decision { changes, replies }, moves, budgets)) => {
-                self.keys.learn(&changes.keys, &moves);
-                self.known.budgets.extend(budgets);
-                self.known.learn(changes);
+            Ok((Decision { changes, replies }, moves, snapshot)) => {
+                self.known.learn(snapshot, &changes);
+                self.known.keep(self.backlog.learn(changes, moves));
                 self.connection = Some(connection);
                 Ok(replies)
             }
-            Err(error) => {
-                // After a failed statement SQLite may have taken the whole transaction back by itself, and would run
-                // the next one alone. So this connection runs none: it is closed, which takes back what is left.
-                let _ = connection.execute_batch(sql::ROLLBACK);
-                drop(connection);
-                self.known = Known::default();
-                self.keys.forget();
-                Err(error)
-            }
+            Err(error) => Err(self.failed(connection, error)),
         }
     }
 
+    /// Moves rows that wait into their tables, in a transaction of their own. Answers whether there are more.
+    pub(super) fn tidy(&mut self) -> Result<bool, StoreError> {
+        if self.backlog.is_empty() {
+            return Ok(false);
+        }
+        let connection = self.connect()?;
+        let moves = self.backlog.rest(TIDIED_AT_ONCE);
+        let write = || {
+            connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
+            backlog::settle(&connection, &moves)?;
+            connection.execute_batch(sql::COMMIT).map_err(of_commit)
+        };
+        match write() {
+            Ok(()) => {
+                self.known.keep(self.backlog.learn(ChangeSet::default(), moves));
+                self.connection = Some(connection);
+                Ok(!self.backlog.is_empty())
+            }
+            Err(error) => Err(self.failed(connection, error)),
+        }
+    }
+
+    /// After a failed statement SQLite may have taken the whole transaction back by itself, and would run the next one
+    /// alone. So this connection runs none: it is closed, which takes back what is left.
+    fn failed(&mut self, connection: Connection, error: StoreError) -> StoreError {
+        let _ = connection.execute_batch(sql::ROLLBACK);
+        drop(connection);
+        self.known = Known::default();
+        self.backlog.forget();
+        error
+    }
+
     /// Runs one batch in one transaction. On an error the transaction is left as it is, for the caller to take back.
-    fn transact(&self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves, Budgets), StoreError> {
+    fn transact(&self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves, Snapshot), StoreError> {
         connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
         let counters = counters(connection)?;
         let now = self.clock.now();
@@ -109,12 +135,12 @@ impl Writer {
         };
         if decision.changes.is_empty() && decision.changes.counters == counters {
             connection.execute_batch(sql::ROLLBACK).map_err(of_statement)?;
-            return Ok((decision, Moves::default(), snapshot.budgets));
+            return Ok((decision, Moves::default(), snapshot));
         }
-        let moves = self.keys.moves(decision.changes.new_holds.len());
+        let moves = self.backlog.moves(&decision.changes);
         write(connection, &snapshot, &decision.changes, &moves)?;
         connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
-        Ok((decision, moves, snapshot.budgets))
+        Ok((decision, moves, snapshot))
     }
 
     /// Loads what a batch has to know into its snapshot.
@@ -125,54 +151,14 @@ impl Writer {
         now: Timestamp,
         snapshot: &mut Snapshot,
     ) -> Result<(), StoreError> {
-        let mut accounts = prepare(connection, sql::SELECT_ACCOUNT)?;
-        for id in &reads.accounts {
-            if snapshot.accounts.contains_key(id) {
-                continue;
-            }
-            let found = match self.known.accounts.get(id) {
-                Some(account) => Some(account.clone()),
-                None => find(&mut accounts, [id.as_str()], rows::account)?,
-            };
-            snapshot.accounts.extend(found.map(|account| (id.clone(), account)));
-        }
-        let mut keys = prepare(connection, sql::SELECT_KEY)?;
-        let mut holds = prepare(connection, sql::SELECT_HOLD)?;
-        for key in &reads.holds {
-            if snapshot.holds.contains_key(key) {
-                continue;
-            }
-            let found = match self.known.open_holds.get(key) {
-                Some(hold) => Some(Arc::clone(hold)),
-                None => {
-                    let recent = self.keys.recent(connection, *key)?;
-                    match recent.map_or_else(|| target(&mut keys, *key), |target| Ok(Some(target)))? {
-                        Some(KeyTarget::Hold(number)) => find(&mut holds, [number], rows::hold)?,
-                        Some(KeyTarget::Entry(_)) | None => None,
-                    }
-                }
-            };
-            snapshot.holds.extend(found.map(|hold| (*key, hold)));
-        }
-        for key in &reads.operations {
-            if let Some(KeyTarget::Entry(position)) = target(&mut keys, *key)? {
-                snapshot.operations.insert(*key, operation(connection, position)?);
-            }
-        }
-        for id in &reads.overdue {
-            let number = snapshot.accounts.get(id).map_or(0, |account| account.number);
-            let mut overdue = prepare(connection, sql::SELECT_OVERDUE)?;
-            let mut found = overdue.query([number, now.as_micros()]).map_err(of_statement)?;
-            // Two commands of a batch may ask for the same account.
-            let mut due = Vec::new();
-            while let Some(row) = found.next().map_err(of_statement)? {
-                let hold = rows::hold(row)?;
-                due.push(hold.key);
-                snapshot.holds.entry(hold.key).or_insert(hold);
-            }
-            snapshot.overdue.insert(id.clone(), due);
-        }
-        load_credit(connection, &self.known, reads, snapshot)
+        self.backlog.with(connection, |waiting| {
+            let load = Load { connection, known: &self.known, waiting, now };
+            load.accounts(reads, snapshot)?;
+            load.holds(reads, snapshot)?;
+            load.overdue(reads, snapshot)?;
+            load.lots(reads, snapshot)?;
+            load.budgets(reads, snapshot)
+        })?
     }
 
     pub(super) fn put_tariff(&mut self, hash: TariffHash, content: &[u8]) -> Result<(), StoreError> {
@@ -210,6 +196,8 @@ impl Writer {
 
     /// Moves the log into the database and closes it.
     pub(super) fn close(&mut self) -> Result<(), StoreError> {
+        // What cannot be moved now is read and moved after the next opening.
+        while self.tidy().unwrap_or(false) {}
         let Some(connection) = self.connection.take() else {
             return Ok(());
         };
@@ -228,78 +216,11 @@ pub(super) fn counters(connection: &Connection) -> Result<Counters, StoreError> 
     Ok(Counters { position, hold, account })
 }
 
-/// Loads lots, budgets and windows: only of accounts that have any.
-fn load_credit(
-    connection: &Connection,
-    known: &Known,
-    reads: &ReadSet,
-    snapshot: &mut Snapshot,
-) -> Result<(), StoreError> {
-    for account in &reads.live_lots {
-        if snapshot.live_lots.insert(*account) {
-            each(connection, sql::SELECT_LIVE_LOTS, [*account], |row| {
-                snapshot.add_lot(credit::lot(row)?);
-                Ok(())
-            })?;
-        }
-    }
-    for key in &reads.lots {
-        if !snapshot.has_lot(*key) {
-            let mut statement = prepare(connection, sql::SELECT_LOT)?;
-            let found = find(&mut statement, rusqlite::params![key.account, key.lot], credit::lot)?;
-            snapshot.add_lot(found.ok_or_else(|| corrupt(format!("lot is missing, restore a backup: {key:?}")))?);
-        }
-    }
-    for key in &reads.budgets {
-        if let Some(budgets) = known.budgets.get(key) {
-            snapshot.budgets.entry(key.clone()).or_insert_with(|| budgets.clone());
-        }
-        if !snapshot.budgets.contains_key(key) {
-            let params = rusqlite::params![key.account, credit::scope_column(key.scope.as_ref())];
-            let mut budgets = Vec::new();
-            each(connection, sql::SELECT_SCOPE_BUDGETS, params, |row| {
-                budgets.push(credit::budget(row)?);
-                Ok(())
-            })?;
-            snapshot.budgets.insert(key.clone(), budgets);
-        }
-    }
-    for key in &reads.windows {
-        snapshot.windows.extend(known.windows.get(key).map(|window| (*key, *window)));
-        if !snapshot.windows.contains_key(key) {
-            let params = rusqlite::params![key.account, key.budget, key.start.as_micros()];
-            let mut statement = prepare(connection, sql::SELECT_WINDOW)?;
-            let found = find(&mut statement, params, |row| credit::counted(row, *key))?;
-            snapshot.windows.insert(*key, found.unwrap_or_else(|| BudgetWindow::new(*key)));
-        }
-    }
-    Ok(())
-}
-
-/// Shows every row to `take`.
-fn each(
-    connection: &Connection,
-    statement: &str,
-    params: impl rusqlite::Params,
-    mut take: impl FnMut(&rusqlite::Row<'_>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let mut statement = prepare(connection, statement)?;
-    let mut found = statement.query(params).map_err(of_statement)?;
-    while let Some(row) = found.next().map_err(of_statement)? {
-        take(row)?;
-    }
-    Ok(())
-}
-
-/// Writes whole rows, each once.
+/// Writes what is not left to the backlog, and what is.
 fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves: &Moves) -> Result<(), StoreError> {
     let mut statement = prepare(connection, sql::INSERT_ACCOUNT)?;
     for account in &changes.new_accounts {
         rows::insert_account(&mut statement, account).map_err(of_statement)?;
-    }
-    let mut statement = prepare(connection, sql::UPDATE_ACCOUNT)?;
-    for account in &changes.accounts {
-        rows::update_account(&mut statement, account).map_err(of_statement)?;
     }
     let mut statement = prepare(connection, sql::UPDATE_ACCOUNT_TERMS)?;
     for account in &changes.accounts {
@@ -309,76 +230,66 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves:
             rows::update_account_terms(&mut statement, account).map_err(of_statement)?;
         }
     }
-    let mut statement = prepare(connection, sql::INSERT_HOLD)?;
-    for hold in &changes.new_holds {
-        rows::insert_hold(&mut statement, hold).map_err(of_statement)?;
+    for lot in &changes.new_lots {
+        credit::insert_lot(&mut *prepare(connection, sql::INSERT_LOT)?, lot).map_err(of_statement)?;
     }
-    let mut statement = prepare(connection, sql::UPDATE_HOLD)?;
-    for hold in &changes.holds {
-        rows::update_hold(&mut statement, hold).map_err(of_statement)?;
+    for budget in &changes.budgets {
+        credit::upsert_budget(&mut *prepare(connection, sql::UPSERT_BUDGET)?, budget).map_err(of_statement)?;
     }
-    write_credit(connection, changes)?;
     let mut statement = prepare(connection, sql::INSERT_ENTRY)?;
     for entry in &changes.entries {
         rows::insert_entry(&mut statement, entry).map_err(of_statement)?;
     }
-    keys::write(connection, &changes.keys, moves)?;
+    let indexed = backlog::write(connection, changes, moves)?;
     let Counters { position, hold, account } = changes.counters;
     let pause = changes.pause.map_or(i64::MIN, Timestamp::as_micros);
     prepare(connection, sql::UPDATE_BUCKET)?
-        .execute(rusqlite::params![rows::Count(position), hold, account, pause, moves.indexed])
+        .execute(rusqlite::params![rows::Count(position), hold, account, pause, indexed])
         .map_err(of_statement)?;
     Ok(())
 }
 
-/// Writes lots, budgets and windows.
-fn write_credit(connection: &Connection, changes: &ChangeSet) -> Result<(), StoreError> {
-    if !changes.new_lots.is_empty() {
-        let mut statement = prepare(connection, sql::INSERT_LOT)?;
-        for lot in &changes.new_lots {
-            credit::insert_lot(&mut statement, lot).map_err(of_statement)?;
-        }
-    }
-    if !changes.lots.is_empty() {
-        let mut statement = prepare(connection, sql::UPDATE_LOT)?;
-        for lot in &changes.lots {
-            credit::update_lot(&mut statement, lot).map_err(of_statement)?;
-        }
-    }
-    if !changes.budgets.is_empty() {
-        let mut statement = prepare(connection, sql::UPSERT_BUDGET)?;
-        for budget in &changes.budgets {
-            credit::upsert_budget(&mut statement, budget).map_err(of_statement)?;
-        }
-    }
-    if !changes.windows.is_empty() {
-        let mut statement = prepare(connection, sql::UPSERT_WINDOW)?;
-        for window in &changes.windows {
-            credit::upsert_window(&mut statement, window).map_err(of_statement)?;
-        }
-    }
-    Ok(())
-}
-
 impl Known {
-    /// Takes over what was just made durable.
-    fn learn(&mut self, changes: ChangeSet) {
+    /// Takes over what a batch read and wrote past the backlog.
+    fn learn(&mut self, snapshot: Snapshot, changes: &ChangeSet) {
         let sizes = [self.accounts.len(), self.open_holds.len(), self.budgets.len(), self.windows.len()];
-        if sizes.into_iter().any(|size| size > KNOWN_MAX) {
+        if sizes.into_iter().chain([self.live_lots.len()]).any(|size| size > KNOWN_MAX) {
             *self = Self::default();
         }
-        for budget in changes.budgets {
+        self.accounts
+            .extend(changes.new_accounts.iter().map(|account| (account.id.clone(), Box::new(account.clone()))));
+        self.budgets.extend(snapshot.budgets);
+        for budget in &changes.budgets {
             self.budgets.remove(&BudgetKey { account: budget.account_number, scope: budget.scope.clone() });
         }
-        self.windows.extend(changes.windows.into_iter().map(|window| (window.key, window)));
-        for account in changes.new_accounts.into_iter().chain(changes.accounts) {
-            self.accounts.insert(account.id.clone(), account);
+        let mut lots = snapshot.lots;
+        for account in snapshot.live_lots {
+            let mut live = lots.remove(&account).unwrap_or_default();
+            live.retain(|_, lot| !lot.free.is_zero());
+            self.live_lots.insert(account, live);
         }
-        for hold in changes.new_holds.into_iter().chain(changes.holds) {
-            if hold.state == HoldState::Open {
-                self.open_holds.insert(hold.key, hold);
-            } else {
-                self.open_holds.remove(&hold.key);
+        for lot in changes.new_lots.iter().chain(&changes.lots) {
+            if let Some(lots) = self.live_lots.get_mut(&lot.account_number) {
+                let free = !lot.free.is_zero();
+                if free {
+                    lots.insert(lot.number, Arc::clone(lot))
+                } else {
+                    lots.remove(&lot.number)
+                };
+            }
+        }
+    }
+
+    /// Takes over rows that left the backlog.
+    fn keep(&mut self, moved: Vec<Row>) {
+        for row in moved {
+            match row {
+                Row::Account(account) => drop(self.accounts.insert(account.id.clone(), account)),
+                Row::Hold(hold) if hold.state == HoldState::Open => drop(self.open_holds.insert(hold.key, hold)),
+                Row::Hold(hold) => drop(self.open_holds.remove(&hold.key)),
+                Row::Window(window) => drop(self.windows.insert(window.key, window)),
+                // Those that can be spent are all in memory.
+                Row::Lot(_) => {}
             }
         }
     }
@@ -406,7 +317,7 @@ pub(super) fn target(keys: &mut CachedStatement<'_>, key: KeyHash) -> Result<Opt
     Ok(found.map(rows::key_target))
 }
 
-fn operation(connection: &Connection, position: u64) -> Result<Operation, StoreError> {
+pub(super) fn operation(connection: &Connection, position: u64) -> Result<Operation, StoreError> {
     let damaged = || corrupt(format!("key leads to no operation, restore a backup: table=entries row={position}"));
     let read =
         |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?));

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_READONLY_DBMOVED;
 
+use crate::model::Malformed;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// An error of a statement inside a transaction that is rolled back: nothing was written.
@@ -43,6 +44,12 @@ pub(super) fn of_commit(error: rusqlite::Error) -> StoreError {
         Some((ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => of_statement(error),
         _ => StoreError::new(StoreErrorKind::OutcomeUnknown, format!("commit failed, it may be on disk: {error}"))
             .with_source(error),
+    }
+}
+
+impl From<Malformed> for StoreError {
+    fn from(error: Malformed) -> Self {
+        corrupt(format!("backlog cannot be read, restore a backup: {error}"))
     }
 }
 

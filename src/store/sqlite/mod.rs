@@ -3,10 +3,11 @@
 //! SQLite is spoken to directly, not through an async driver: a driver's hand-over costs more than SQLite does, and its
 //! futures can be dropped in the middle of a transaction. Here a job that was begun is finished, whoever waits for it.
 
+mod backlog;
 mod commit;
 mod credit;
 mod fault;
-mod keys;
+mod load;
 mod open;
 mod query;
 mod rows;
@@ -16,7 +17,8 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,8 +26,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use self::backlog::Backlog;
 use self::commit::Writer;
-use self::keys::Keys;
 use super::{Due, Store, StoreError, StoreErrorKind, Visitor, Windows};
 use crate::clock::Clock;
 use crate::kernel::{Batch, Reply};
@@ -39,6 +41,10 @@ pub struct SqliteOptions {
     pub cache_kib: u32,
     /// Pages in the log before it is moved into the database. Default 4,000, 16 MB.
     pub checkpoint_pages: u32,
+    /// Rows kept in memory before they move into their tables, about: accounts, holds, lots and windows that changed. More
+    /// of them are written once for more changes; opening the database after a crash reads as many. Default 65,536, some
+    /// 40 MB.
+    pub recent_rows: u32,
     /// Keys of holds kept in memory before they move into their index, about. More of them share a page, and opening
     /// the database reads up to four times as many. Default 65,536, some 3 MB.
     pub recent_keys: u32,
@@ -53,6 +59,7 @@ impl Default for SqliteOptions {
         Self {
             cache_kib: 64 * 1024,
             checkpoint_pages: 4_000,
+            recent_rows: 65_536,
             recent_keys: 65_536,
             pages_max: None,
             busy_timeout: open::BUSY_TIMEOUT,
@@ -70,7 +77,7 @@ pub struct SqliteStore {
     clock: Arc<dyn Clock>,
     path: PathBuf,
     options: SqliteOptions,
-    keys: Keys,
+    backlog: Backlog,
     writer: Mutex<Option<mpsc::Sender<Job<Writer>>>>,
     readers: Mutex<Vec<mpsc::Sender<Job<Connection>>>>,
     next_reader: AtomicUsize,
@@ -79,6 +86,8 @@ pub struct SqliteStore {
 type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
 const READERS: usize = 2;
+/// When nothing comes for so long, the writer tidies up.
+const IDLE: Duration = Duration::from_secs(1);
 
 impl SqliteStore {
     /// Opens the database at `path`, or creates it, readable by its owner alone.
@@ -107,8 +116,8 @@ impl SqliteStore {
         if path.as_os_str().is_empty() {
             return Err(StoreError::new(StoreErrorKind::Unsuitable, "path is empty, name a file: sqlite:ledger.db"));
         }
-        let keys = Keys::new(options.recent_keys);
-        let (writer, ledger) = start_writer(path.clone(), options, Arc::clone(&clock), keys.clone()).await?;
+        let backlog = Backlog::new(options.recent_rows, options.recent_keys);
+        let (writer, ledger) = start_writer(path.clone(), options, Arc::clone(&clock), backlog.clone()).await?;
         let mut readers = Vec::with_capacity(READERS);
         for number in 0..READERS {
             readers.push(start_reader(number, path.clone(), options).await?);
@@ -118,7 +127,7 @@ impl SqliteStore {
             clock,
             path,
             options,
-            keys,
+            backlog,
             writer: Mutex::new(Some(writer)),
             readers: Mutex::new(readers),
             next_reader: AtomicUsize::new(0),
@@ -165,32 +174,33 @@ impl Store for SqliteStore {
     }
 
     async fn due(&self, _bucket: u16, limit: u32) -> Result<Due, StoreError> {
-        let now = self.clock.now();
-        self.read(move |connection| query::due(connection, now, limit)).await
+        let (now, backlog) = (self.clock.now(), self.backlog.clone());
+        self.read(move |connection| query::due(connection, &backlog, now, limit)).await
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>, StoreError> {
-        let account = account.clone();
-        self.read(move |connection| query::account(connection, &account)).await
+        let (account, backlog) = (account.clone(), self.backlog.clone());
+        self.read(move |connection| query::account(connection, &backlog, &account)).await
     }
 
     async fn accounts(&self, _bucket: u16, after: i64, limit: u32) -> Result<Vec<Account>, StoreError> {
-        self.read(move |connection| query::accounts(connection, after, limit)).await
+        let backlog = self.backlog.clone();
+        self.read(move |connection| query::accounts(connection, &backlog, after, limit)).await
     }
 
     async fn hold(&self, account: &AccountId, key: KeyHash) -> Result<Option<Arc<Hold>>, StoreError> {
-        let (account, keys) = (account.clone(), self.keys.clone());
-        self.read(move |connection| query::hold(connection, &keys, &account, key)).await
+        let (account, backlog) = (account.clone(), self.backlog.clone());
+        self.read(move |connection| query::hold(connection, &backlog, &account, key)).await
     }
 
     async fn holds(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<Arc<Hold>>, StoreError> {
-        let account = account.clone();
-        self.read(move |connection| query::holds(connection, &account, after, limit)).await
+        let (account, backlog) = (account.clone(), self.backlog.clone());
+        self.read(move |connection| query::holds(connection, &backlog, &account, after, limit)).await
     }
 
     async fn lots(&self, account: &AccountId) -> Result<Vec<Arc<Lot>>, StoreError> {
-        let account = account.clone();
-        self.read(move |connection| query::lots(connection, &account)).await
+        let (account, backlog) = (account.clone(), self.backlog.clone());
+        self.read(move |connection| query::lots(connection, &backlog, &account)).await
     }
 
     async fn budgets(&self, account: &AccountId, after: u32, limit: u32) -> Result<Vec<Arc<Budget>>, StoreError> {
@@ -199,13 +209,13 @@ impl Store for SqliteStore {
     }
 
     async fn windows(&self, account: &AccountId, budget: u32, from: Timestamp, limit: u32) -> Windows {
-        let account = account.clone();
-        self.read(move |connection| query::windows(connection, &account, budget, from, limit)).await
+        let (account, backlog) = (account.clone(), self.backlog.clone());
+        self.read(move |connection| query::windows(connection, &backlog, &account, budget, from, limit)).await
     }
 
     async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        let account = account.clone();
-        self.read(move |connection| query::journal(connection, &account, after, limit)).await
+        let (account, backlog) = (account.clone(), self.backlog.clone());
+        self.read(move |connection| query::journal(connection, &backlog, &account, after, limit)).await
     }
 
     async fn feed(&self, _bucket: u16, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
@@ -279,13 +289,13 @@ async fn start_writer(
     path: PathBuf,
     options: SqliteOptions,
     clock: Arc<dyn Clock>,
-    keys: Keys,
+    backlog: Backlog,
 ) -> Result<(mpsc::Sender<Job<Writer>>, LedgerId), StoreError> {
     let (opened, opens) = oneshot::channel();
     let (sender, jobs) = mpsc::channel::<Job<Writer>>();
     spawn("prepaid-writer".to_owned(), move || {
         let owned: Result<(File, Writer), StoreError> =
-            open::own(&path).and_then(|lock| Ok((lock, Writer::open(path, options, clock, keys)?)));
+            open::own(&path).and_then(|lock| Ok((lock, Writer::open(path, options, clock, backlog)?)));
         let (lock, mut writer) = match owned {
             Ok((lock, writer)) => {
                 let _ = opened.send(Ok(writer.ledger()));
@@ -296,7 +306,7 @@ async fn start_writer(
                 return;
             }
         };
-        jobs.into_iter().for_each(|job| job(&mut writer));
+        work(&jobs, &mut writer);
         let _ = writer.close();
         let end = writer.take_end();
         drop(writer);
@@ -308,6 +318,24 @@ async fn start_writer(
     })?;
     let ledger = opens.await.map_err(|_| closed())??;
     Ok((sender, ledger))
+}
+
+/// Does what comes. What waits for its table is moved there once nothing comes for a while.
+fn work(jobs: &mpsc::Receiver<Job<Writer>>, writer: &mut Writer) {
+    let mut patience = IDLE;
+    loop {
+        match jobs.recv_timeout(patience) {
+            Ok(job) => {
+                job(writer);
+                patience = IDLE;
+            }
+            // What fails now is tried again then.
+            Err(RecvTimeoutError::Timeout) => {
+                patience = if writer.tidy().unwrap_or(false) { Duration::ZERO } else { IDLE };
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
 }
 
 async fn start_reader(

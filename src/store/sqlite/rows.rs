@@ -328,7 +328,7 @@ pub(super) fn update_account_terms(statement: &mut Statement<'_>, account: &Acco
     ])
 }
 
-pub(super) fn insert_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlite::Result<usize> {
+pub(super) fn upsert_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlite::Result<usize> {
     statement.execute(params![
         hold.number,
         hold.account_number,
@@ -356,30 +356,6 @@ pub(super) fn insert_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlit
         hold.deadline.as_micros(),
         hold.closed_at.map(Timestamp::as_micros),
         hold.due.map(Timestamp::as_micros),
-    ])
-}
-
-pub(super) fn update_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlite::Result<usize> {
-    statement.execute(params![
-        hold.number,
-        hold.state.code(),
-        Units(hold.held),
-        Units(hold.held_at_close),
-        Units(hold.reported.cost),
-        Count(hold.reported.tokens),
-        Units(hold.provisional.cost),
-        Count(hold.provisional.tokens),
-        hold.settled_as.map(|quantity| Units(quantity.cost)),
-        hold.settled_as.map(|quantity| Count(quantity.tokens)),
-        hold.actual.map(|quantity| Units(quantity.cost)),
-        hold.actual.map(|quantity| Count(quantity.tokens)),
-        Units(hold.captured),
-        Units(hold.written_off),
-        Units(hold.refunded),
-        hold.deadline.as_micros(),
-        hold.closed_at.map(Timestamp::as_micros),
-        hold.due.map(Timestamp::as_micros),
-        encode_takes(&hold.takes),
     ])
 }
 

@@ -94,6 +94,8 @@ macro_rules! entry_columns {
 
 /// An account by its name: unique index on `id`.
 pub(super) const SELECT_ACCOUNT: &str = concat!("select ", account_columns!(), " from accounts where id = ?1");
+/// An account's name by its number: primary key.
+pub(super) const SELECT_NAME: &str = "select id from accounts where account_no = ?1";
 /// Accounts by number: primary key.
 pub(super) const SELECT_ACCOUNTS: &str =
     concat!("select ", account_columns!(), " from accounts where account_no > ?1 order by account_no limit ?2");
@@ -131,23 +133,29 @@ pub(super) const SELECT_OVERDUE: &str =
 pub(super) const SELECT_PENDING: &str = concat!(
     "select ",
     hold_columns!(),
-    " from holds where account_no = ?1 and due is not null and hold_no > ?2 order by hold_no limit ?3"
+    " from holds where account_no = ?1 and due is not null and hold_no > ?2 order by hold_no"
 );
 /// Holds that are due: holds_due.
-pub(super) const SELECT_DUE: &str = "select a.id, h.request, h.attempt, h.state from holds h join accounts a using (account_no) \
-     where h.due <= ?1 order by h.due limit ?2";
-/// A new hold.
-pub(super) const INSERT_HOLD: &str = concat!(
+pub(super) const SELECT_DUE: &str = concat!("select ", hold_columns!(), " from holds where due <= ?1 order by due");
+/// Makes a hold or changes it: primary key; the partial indexes only when `due` changes.
+pub(super) const UPSERT_HOLD: &str = concat!(
     "insert into holds (",
     hold_columns!(),
     ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-     ?24, ?25, ?26)"
+     ?24, ?25, ?26) on conflict (hold_no) do update set state = excluded.state, takes = excluded.takes, held = excluded.held, \
+     held_at_close = excluded.held_at_close, reported = excluded.reported, reported_tokens = excluded.reported_tokens, \
+     provisional = excluded.provisional, provisional_tokens = excluded.provisional_tokens, settled_as = excluded.settled_as, \
+     settled_as_tokens = excluded.settled_as_tokens, actual = excluded.actual, actual_tokens = excluded.actual_tokens, \
+     captured = excluded.captured, written_off = excluded.written_off, refunded = excluded.refunded, \
+     deadline = excluded.deadline, closed_at = excluded.closed_at, due = excluded.due"
 );
-/// What changes in a hold: primary key; the partial indexes only when `due` changes.
-pub(super) const UPDATE_HOLD: &str = "update holds set state = ?2, held = ?3, held_at_close = ?4, reported = ?5, \
-     reported_tokens = ?6, provisional = ?7, provisional_tokens = ?8, settled_as = ?9, settled_as_tokens = ?10, actual = ?11, \
-     actual_tokens = ?12, captured = ?13, written_off = ?14, refunded = ?15, deadline = ?16, closed_at = ?17, due = ?18, takes = ?19 \
-     where hold_no = ?1";
+
+/// The blobs of rows that wait, oldest first: primary key.
+pub(super) const SELECT_BACKLOG: &str = "select batch, rows from backlog order by batch";
+/// What a batch changed.
+pub(super) const INSERT_BACKLOG: &str = "insert into backlog (batch, rows) values (?1, ?2)";
+/// Blobs in which nothing waits any more: primary key.
+pub(super) const DELETE_BACKLOG: &str = "delete from backlog where batch < ?1";
 
 macro_rules! lot_columns {
     () => {
@@ -171,8 +179,11 @@ pub(super) const SELECT_LIVE_LOTS: &str = concat!(
     " from lots indexed by lots_live where account_no = ?1 and free > 0 order by lot_no"
 );
 /// Lots that expired with money in them: lots_expiring.
-pub(super) const SELECT_DUE_LOTS: &str = "select a.id, l.lot_no from lots l join accounts a using (account_no) \
-     where l.free > 0 and l.expiry is not null and l.expiry <= ?1 order by l.expiry, l.account_no, l.lot_no limit ?2";
+pub(super) const SELECT_DUE_LOTS: &str = concat!(
+    "select ",
+    lot_columns!(),
+    " from lots where free > 0 and expiry is not null and expiry <= ?1 order by expiry, account_no, lot_no"
+);
 /// A new lot.
 pub(super) const INSERT_LOT: &str =
     concat!("insert into lots (", lot_columns!(), ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
@@ -204,7 +215,7 @@ pub(super) const SELECT_WINDOW: &str =
     "select used, held from budget_windows where account_no = ?1 and budget_no = ?2 and start = ?3";
 /// The windows of a budget, in order: primary key.
 pub(super) const SELECT_WINDOWS: &str = "select account_no, budget_no, start, used, held from budget_windows \
-     where account_no = ?1 and budget_no = ?2 and start >= ?3 order by start limit ?4";
+     where account_no = ?1 and budget_no = ?2 and start >= ?3 order by start";
 /// Begins a window or changes what it counted: primary key.
 pub(super) const UPSERT_WINDOW: &str = "insert into budget_windows (account_no, budget_no, start, used, held) \
      values (?1, ?2, ?3, ?4, ?5) on conflict (account_no, budget_no, start) \

@@ -1,0 +1,190 @@
+//! What is committed and not in its tables yet.
+//!
+//! SQLite's cost is the number of pages a transaction dirties and of rows it touches, and a busy ledger touches the same
+//! rows again and again: an account at every command, a hold when it is made and when it is closed. So a batch writes its
+//! entries, and the other rows it changed as one blob, into `backlog`, in the same transaction. The rows themselves are
+//! kept in memory, where readers look first, and move into their tables a while later, oldest first and each in its last
+//! state: as many with each batch as it adds, the rest when the ledger is idle or closed. What memory held is read from
+//! the blobs when the database is opened; a blob goes when nothing in it waits any more.
+//!
+//! The index of callers' ids follows in the same way, but in its own order (`keys`).
+//!
+//! Accounts, lots and budgets that are made, and an account's terms, are few and written at once.
+
+mod image;
+mod keys;
+mod rows;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rusqlite::{Connection, params};
+
+use self::keys::{KeyMoves, Keys};
+pub(super) use self::rows::{Row, Rows};
+use super::commit::prepare;
+use super::fault::of_statement;
+use super::{credit, query, rows as columns, sql};
+use crate::kernel::{ChangeSet, KeyTarget};
+use crate::model::KeyHash;
+use crate::store::StoreError;
+
+/// The backlog, shared by the writer and the readers. Nothing is read before the first use, nor kept after a failure.
+#[derive(Clone, Debug)]
+pub(super) struct Backlog {
+    shared: Arc<RwLock<Option<Waiting>>>,
+    rows_max: usize,
+    keys_max: usize,
+}
+
+/// What waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) rows: Rows,
+    keys: Keys,
+}
+
+/// What a batch moves into the tables and the index.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    rows: Vec<Row>,
+    keys: KeyMoves,
+    /// The number of the blob that is being written.
+    batch: i64,
+    /// The oldest blob that is needed afterwards.
+    oldest: i64,
+}
+
+impl Backlog {
+    /// At most about so many rows and keys of holds wait.
+    pub(super) fn new(rows_max: u32, keys_max: u32) -> Self {
+        let most = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
+        Self { shared: Arc::default(), rows_max: most(rows_max), keys_max: most(keys_max) }
+    }
+
+    /// Shows what waits. What leaves the backlog is in its table by then: so look here first, and begin a snapshot of the
+    /// database afterwards.
+    pub(super) fn with<T>(&self, connection: &Connection, show: impl FnOnce(&Waiting) -> T) -> Result<T, StoreError> {
+        if let Some(waiting) = &*self.read() {
+            return Ok(show(waiting));
+        }
+        // Under the lock, so that what is committed meanwhile is learnt afterwards.
+        let mut shared = self.write();
+        let waiting = match shared.take() {
+            Some(waiting) => waiting,
+            None if !connection.is_autocommit() => Waiting::load(connection)?,
+            None => query::snapshot(connection, || Waiting::load(connection))?,
+        };
+        Ok(show(shared.insert(waiting)))
+    }
+
+    /// What a batch that adds so much has to move.
+    pub(super) fn moves(&self, changes: &ChangeSet) -> Moves {
+        match &*self.read() {
+            Some(waiting) => waiting.moves(changes, self.rows_max, self.keys_max),
+            None => Moves::default(),
+        }
+    }
+
+    /// The next rows to move when there is nothing else to do.
+    pub(super) fn rest(&self, most: usize) -> Moves {
+        match &*self.read() {
+            Some(waiting) => {
+                let (rows, oldest) = waiting.rows.oldest(most);
+                Moves { rows, oldest, ..Moves::default() }
+            }
+            None => Moves::default(),
+        }
+    }
+
+    /// Whether nothing waits but keys.
+    pub(super) fn is_empty(&self) -> bool {
+        self.read().as_ref().is_none_or(|waiting| waiting.rows.is_empty())
+    }
+
+    /// Takes over what was just made durable. Answers the rows that are in their tables now.
+    pub(super) fn learn(&self, changes: ChangeSet, moves: Moves) -> Vec<Row> {
+        if let Some(Waiting { rows, keys }) = &mut *self.write() {
+            keys.learn(&changes.keys, &moves.keys);
+            rows.learn(changes, &moves.rows, moves.batch);
+        }
+        moves.rows
+    }
+
+    /// Forgets what may not be so.
+    pub(super) fn forget(&self) {
+        *self.write() = None;
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Option<Waiting>> {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Option<Waiting>> {
+        self.shared.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Reads what waits, in the snapshot the connection is in.
+    pub(super) fn load(connection: &Connection) -> Result<Self, StoreError> {
+        let rows = Rows::load(connection)?;
+        let keys = Keys::load(connection, &rows)?;
+        Ok(Self { rows, keys })
+    }
+
+    /// What the key of a hold leads to, if it is not in the index yet.
+    pub(super) fn key(&self, key: KeyHash) -> Option<KeyTarget> {
+        self.keys.get(key).map(KeyTarget::Hold)
+    }
+
+    /// The keys that are not in the index yet.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (KeyHash, KeyTarget)> {
+        self.keys.iter().map(|(key, number)| (key, KeyTarget::Hold(number)))
+    }
+
+    fn moves(&self, changes: &ChangeSet, rows_max: usize, keys_max: usize) -> Moves {
+        let adds = rows::changed(changes);
+        let excess = self.rows.len().saturating_add(adds).saturating_sub(rows_max);
+        let (rows, oldest) = self.rows.oldest(excess.min(at_most(adds)));
+        Moves { rows, keys: self.keys.moves(changes.new_holds.len(), keys_max), batch: self.rows.next(), oldest }
+    }
+}
+
+/// How many a batch that adds so many moves at most: a long backlog read after a crash shrinks.
+fn at_most(adds: usize) -> usize {
+    const MOVES_MIN: usize = 256;
+    adds.saturating_mul(2).max(MOVES_MIN)
+}
+
+/// Writes what a batch changed into the backlog, and moves what is to move. Answers the last hold whose key, like the
+/// keys of all before it, is in the index then; 0: as before.
+pub(super) fn write(connection: &Connection, changes: &ChangeSet, moves: &Moves) -> Result<i64, StoreError> {
+    if let Some(rows) = image::encode(changes) {
+        prepare(connection, sql::INSERT_BACKLOG)?.execute(params![moves.batch, rows]).map_err(of_statement)?;
+    }
+    keys::write(connection, &changes.keys, &moves.keys)?;
+    settle(connection, moves)?;
+    Ok(moves.keys.indexed)
+}
+
+/// Moves rows into their tables.
+pub(super) fn settle(connection: &Connection, moves: &Moves) -> Result<(), StoreError> {
+    if moves.rows.is_empty() {
+        return Ok(());
+    }
+    let mut accounts = prepare(connection, sql::UPDATE_ACCOUNT)?;
+    let mut holds = prepare(connection, sql::UPSERT_HOLD)?;
+    let mut lots = prepare(connection, sql::UPDATE_LOT)?;
+    let mut windows = prepare(connection, sql::UPSERT_WINDOW)?;
+    for row in &moves.rows {
+        match row {
+            Row::Account(account) => columns::update_account(&mut accounts, account),
+            Row::Hold(hold) => columns::upsert_hold(&mut holds, hold),
+            Row::Lot(lot) => credit::update_lot(&mut lots, lot),
+            Row::Window(window) => credit::upsert_window(&mut windows, window),
+        }
+        .map_err(of_statement)?;
+    }
+    prepare(connection, sql::DELETE_BACKLOG)?.execute([moves.oldest]).map_err(of_statement)?;
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Rows that wait, in the order in which they began to.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::super::{query, sql};
+use super::image;
+use crate::kernel::ChangeSet;
+use crate::model::{Account, AccountId, BudgetWindow, Hold, HoldState, KeyHash, Lot, LotKey, Timestamp, WindowKey};
+use crate::store::StoreError;
+
+/// Rows in their last state, each once.
+#[derive(Debug, Default)]
+pub(in crate::store::sqlite) struct Rows {
+    accounts: HashMap<AccountId, Box<Account>>,
+    holds: HashMap<KeyHash, Arc<Hold>>,
+    lots: BTreeMap<LotKey, Arc<Lot>>,
+    windows: BTreeMap<WindowKey, BudgetWindow>,
+    /// Holds that can become due, by account and number.
+    pending: BTreeMap<(i64, i64), KeyHash>,
+    /// Every row once, with the oldest blob that has it.
+    queue: VecDeque<(i64, Place)>,
+    /// The number of the last blob.
+    last: i64,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub(in crate::store::sqlite) enum Row {
+    Account(Box<Account>),
+    Hold(Arc<Hold>),
+    Lot(Arc<Lot>),
+    Window(BudgetWindow),
+}
+
+/// Which row.
+#[derive(Debug)]
+enum Place {
+    Account(AccountId),
+    Hold(KeyHash),
+    Lot(LotKey),
+    Window(WindowKey),
+}
+
+/// How many rows a batch adds at most.
+pub(super) fn changed(changes: &ChangeSet) -> usize {
+    [changes.accounts.len(), changes.new_holds.len(), changes.holds.len(), changes.lots.len(), changes.windows.len()]
+        .into_iter()
+        .sum()
+}
+
+impl Rows {
+    pub(super) fn load(connection: &Connection) -> Result<Self, StoreError> {
+        let mut rows = Self::default();
+        query::each(connection, sql::SELECT_BACKLOG, [], |row| {
+            let (batch, changed) = image::decode(connection, &rows, row)?;
+            rows.last = batch;
+            changed.into_iter().for_each(|row| rows.put(row));
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+
+    pub(in crate::store::sqlite) fn account(&self, id: &AccountId) -> Option<&Account> {
+        self.accounts.get(id).map(Box::as_ref)
+    }
+
+    pub(in crate::store::sqlite) fn hold(&self, key: KeyHash) -> Option<&Arc<Hold>> {
+        self.holds.get(&key)
+    }
+
+    pub(in crate::store::sqlite) fn lot(&self, key: LotKey) -> Option<&Arc<Lot>> {
+        self.lots.get(&key)
+    }
+
+    pub(in crate::store::sqlite) fn window(&self, key: WindowKey) -> Option<BudgetWindow> {
+        self.windows.get(&key).copied()
+    }
+
+    pub(in crate::store::sqlite) fn holds(&self) -> impl Iterator<Item = &Arc<Hold>> {
+        self.holds.values()
+    }
+
+    pub(in crate::store::sqlite) fn lots(&self) -> impl Iterator<Item = &Arc<Lot>> {
+        self.lots.values()
+    }
+
+    pub(in crate::store::sqlite) fn windows(&self) -> impl Iterator<Item = &BudgetWindow> {
+        self.windows.values()
+    }
+
+    /// An account's lots, by number.
+    pub(in crate::store::sqlite) fn lots_of(&self, account: i64) -> impl Iterator<Item = &Arc<Lot>> {
+        let all = LotKey { account, lot: 0 }..=LotKey { account, lot: u32::MAX };
+        self.lots.range(all).map(|(_, lot)| lot)
+    }
+
+    /// A budget's windows that begin at `from` or later, in order.
+    pub(in crate::store::sqlite) fn windows_of(
+        &self,
+        account: i64,
+        budget: u32,
+        from: Timestamp,
+    ) -> impl Iterator<Item = &BudgetWindow> {
+        let end = Timestamp::from_micros(i64::MAX);
+        let all = WindowKey { account, budget, start: from }..=WindowKey { account, budget, start: end };
+        self.windows.range(all).map(|(_, window)| window)
+    }
+
+    /// Holds of an account that are not final, by number, after one.
+    pub(in crate::store::sqlite) fn pending(&self, account: i64, after: i64) -> impl Iterator<Item = &Arc<Hold>> {
+        let behind = self.pending.range((account, after.saturating_add(1))..=(account, i64::MAX));
+        behind.filter_map(|(_, key)| self.holds.get(key))
+    }
+
+    /// Holds that are due.
+    pub(in crate::store::sqlite) fn due(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Hold>> {
+        let pending = self.pending.values().filter_map(|key| self.holds.get(key));
+        pending.filter(move |hold| hold.due.is_some_and(|due| due <= now))
+    }
+
+    /// Open holds of an account that may be overdue.
+    pub(in crate::store::sqlite) fn overdue(&self, account: i64, now: Timestamp) -> impl Iterator<Item = &Arc<Hold>> {
+        let open = self.pending(account, 0).filter(|hold| hold.state == HoldState::Open);
+        open.filter(move |hold| hold.due.is_some_and(|due| due <= now))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The number of the next blob.
+    pub(super) fn next(&self) -> i64 {
+        self.last.saturating_add(1)
+    }
+
+    /// The rows that have waited longest, and the oldest blob that is needed without them.
+    pub(super) fn oldest(&self, count: usize) -> (Vec<Row>, i64) {
+        let rows = self.queue.iter().take(count).filter_map(|(_, place)| self.row(place));
+        let oldest = self.queue.get(count).map_or_else(|| self.next(), |(batch, _)| *batch);
+        (rows.collect(), oldest)
+    }
+
+    fn row(&self, place: &Place) -> Option<Row> {
+        match place {
+            Place::Account(id) => self.accounts.get(id).cloned().map(Row::Account),
+            Place::Hold(key) => self.holds.get(key).cloned().map(Row::Hold),
+            Place::Lot(key) => self.lots.get(key).cloned().map(Row::Lot),
+            Place::Window(key) => self.windows.get(key).copied().map(Row::Window),
+        }
+    }
+
+    /// The oldest rows moved, then a batch changed others, or the same again.
+    pub(super) fn learn(&mut self, changes: ChangeSet, moved: &[Row], batch: i64) {
+        for row in moved {
+            self.queue.pop_front();
+            self.remove(row);
+        }
+        self.last = self.last.max(batch);
+        changes.accounts.into_iter().for_each(|account| self.put(Row::Account(Box::new(account))));
+        changes.new_holds.into_iter().chain(changes.holds).for_each(|hold| self.put(Row::Hold(hold)));
+        changes.lots.into_iter().for_each(|lot| self.put(Row::Lot(lot)));
+        changes.windows.into_iter().for_each(|window| self.put(Row::Window(window)));
+    }
+
+    fn remove(&mut self, row: &Row) {
+        match row {
+            Row::Account(account) => drop(self.accounts.remove(&account.id)),
+            Row::Hold(hold) => {
+                self.pending.remove(&(hold.account_number, hold.number));
+                self.holds.remove(&hold.key);
+            }
+            Row::Lot(lot) => drop(self.lots.remove(&lot.key())),
+            Row::Window(window) => drop(self.windows.remove(&window.key)),
+        }
+    }
+
+    fn put(&mut self, row: Row) {
+        let place = match row {
+            Row::Account(account) => {
+                let id = account.id.clone();
+                self.accounts.insert(id.clone(), account).is_none().then_some(Place::Account(id))
+            }
+            Row::Hold(hold) => {
+                let (key, number) = (hold.key, (hold.account_number, hold.number));
+                match hold.due {
+                    Some(_) => drop(self.pending.insert(number, key)),
+                    None => drop(self.pending.remove(&number)),
+                }
+                self.holds.insert(key, hold).is_none().then_some(Place::Hold(key))
+            }
+            Row::Lot(lot) => {
+                let key = lot.key();
+                self.lots.insert(key, lot).is_none().then_some(Place::Lot(key))
+            }
+            Row::Window(window) => {
+                self.windows.insert(window.key, window).is_none().then_some(Place::Window(window.key))
+            }
+        };
+        self.queue.extend(place.map(|place| (self.last, place)));
+    }
+}
