@@ -4,6 +4,7 @@
 //! cargo bench --bench ledger                  # about three minutes
 //! cargo bench --bench ledger -- --quick       # twenty seconds, for a first look
 //! cargo bench --bench ledger -- --growth      # 100,000 pairs stored against 3,000,000; several minutes
+//! cargo bench --bench ledger -- --credit      # with three budgets and two lots against none; a minute
 //! ```
 //!
 //! The callers run in the same process and are closed loops: at 1,024 of them latencies are those of saturation. What
@@ -13,18 +14,18 @@
 mod common;
 mod load;
 mod rival;
+mod stand;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use futures_util::future::try_join_all;
-use prepaid::{AccountHandle, Amount, Ledger, OpenHold};
 
 use self::common::{Figure, Goal, median};
-use self::load::{COST, Failure, HELD, Ids, Run, Subject, drive, fill};
+use self::load::{Failure, Ids, Run, drive, fill};
 use self::rival::OneByOne;
+use self::stand::{Credit, Stand};
 
 /// Reserve and settle as fast as it goes.
 #[derive(Debug, Parser)]
@@ -53,6 +54,9 @@ struct Arguments {
     /// Measures what a long past costs, instead.
     #[arg(long)]
     growth: bool,
+    /// Measures what budgets and lots cost, instead.
+    #[arg(long)]
+    credit: bool,
     /// Pairs that are a long past.
     #[arg(long, default_value_t = 3_000_000)]
     past: u64,
@@ -75,52 +79,14 @@ fn main() -> Result<(), Failure> {
     let figures = runtime.block_on(async {
         if arguments.growth {
             growth(folder.path(), &arguments, span).await
+        } else if arguments.credit {
+            credit(folder.path(), &arguments, span).await
         } else {
             throughput(folder.path(), &arguments, span).await
         }
     })?;
     common::print(&figures, arguments.json);
     Ok(())
-}
-
-/// A ledger with funded accounts.
-struct Stand {
-    ledger: Ledger,
-    accounts: Vec<AccountHandle>,
-}
-
-impl Stand {
-    async fn open(url: &str, accounts: usize) -> Result<Arc<Self>, Failure> {
-        let ledger = Ledger::builder().open(url).await?;
-        let plenty = Amount::new(1_000_000_000_000_000)?;
-        let accounts: Vec<_> =
-            (0..accounts).map(|number| ledger.account(format!("customer-{number}"))).collect::<Result<_, _>>()?;
-        try_join_all(accounts.iter().map(AccountHandle::open)).await?;
-        try_join_all(accounts.iter().map(|account| account.deposit("first", plenty).into_future())).await?;
-        Ok(Arc::new(Self { ledger, accounts }))
-    }
-
-    async fn close(self: Arc<Self>) -> Result<(), Failure> {
-        Ok(self.ledger.close(Duration::from_secs(5)).await?)
-    }
-}
-
-impl Subject for Stand {
-    type Hold = OpenHold;
-
-    fn accounts(&self) -> usize {
-        self.accounts.len()
-    }
-
-    async fn reserve(&self, account: usize, request: String) -> Result<OpenHold, Failure> {
-        let account = self.accounts.get(account).ok_or("no such account")?;
-        Ok(account.reserve(request, Amount::new(HELD)?).await?.created()?)
-    }
-
-    async fn settle(&self, hold: OpenHold) -> Result<(), Failure> {
-        hold.settle(Amount::new(COST)?).await?;
-        Ok(())
-    }
 }
 
 /// The runs with so many callers on so many accounts of one store.
@@ -161,7 +127,7 @@ impl Scene {
     }
 
     async fn run_ours(&mut self, url: &str, span: Duration) -> Result<(), Failure> {
-        let stand = Stand::open(url, self.accounts).await?;
+        let stand = Stand::open(url, self.accounts, Credit::Plain).await?;
         self.ours.push(drive(&stand, self.callers, span, Ids::Ordered).await?);
         stand.close().await
     }
@@ -235,12 +201,12 @@ async fn growth(folder: &Path, arguments: &Arguments, span: Duration) -> Result<
     let mut figures = Vec::new();
     for (ids, called, goal) in [(Ids::Ordered, "ordered ids", 0.85), (Ids::Random, "random ids", 0.7)] {
         let long_path = folder.join("long.db");
-        let long = Stand::open(&format!("sqlite:{}", long_path.display()), MANY).await?;
+        let long = Stand::open(&format!("sqlite:{}", long_path.display()), MANY, Credit::Plain).await?;
         fill(&long, arguments.past, ids).await?;
         let (mut short_runs, mut long_runs) = (Vec::new(), Vec::new());
         for _ in 0..arguments.rounds {
             let short_path = folder.join("short.db");
-            let short = Stand::open(&format!("sqlite:{}", short_path.display()), MANY).await?;
+            let short = Stand::open(&format!("sqlite:{}", short_path.display()), MANY, Credit::Plain).await?;
             fill(&short, SHORT, ids).await?;
             short_runs.push(drive(&short, CROWD, span, ids).await?);
             long_runs.push(drive(&long, CROWD, span, ids).await?);
@@ -262,6 +228,35 @@ async fn growth(folder: &Path, arguments: &Arguments, span: Duration) -> Result<
             ),
         );
         figures.push(Figure::new(format!("{called}, file per pair"), bytes as f64 / arguments.past as f64, "bytes"));
+    }
+    Ok(figures)
+}
+
+/// Pairs per second with every limit there is against none.
+async fn credit(folder: &Path, arguments: &Arguments, span: Duration) -> Result<Vec<Figure>, Failure> {
+    let path = folder.join("ledger.db");
+    let sqlite = format!("sqlite:{}", path.display());
+    let stores = [Some(("sqlite", sqlite.as_str())), arguments.postgres.as_deref().map(|url| ("postgres", url))];
+    let mut figures = Vec::new();
+    for ((store, url), accounts) in stores.into_iter().flatten().flat_map(|store| [(store, 1), (store, 1_000)]) {
+        let (mut plain, mut limited) = (Vec::new(), Vec::new());
+        for _ in 0..arguments.rounds {
+            for (credit, runs) in [(Credit::Plain, &mut plain), (Credit::Limited, &mut limited)] {
+                let stand = Stand::open(url, accounts, credit).await?;
+                runs.push(drive(&stand, CROWD, span, Ids::Ordered).await?);
+                stand.close().await?;
+                rival::remove(&path);
+            }
+        }
+        let name = |what: &str| format!("{store}, {accounts} accounts, {CROWD} callers: {what}");
+        let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
+        let ratio = median(limited.iter().zip(&plain).map(|(limited, plain)| limited.rate() / plain.rate()));
+        figures.push(Figure::new(name("no budget, no lot"), rate(&plain), "pairs/s"));
+        figures.push(Figure::new(name("three budgets, two lots"), rate(&limited), "pairs/s").against(
+            "no budget, no lot",
+            ratio,
+            Some(Goal::AtLeast(0.6)),
+        ));
     }
     Ok(figures)
 }
