@@ -6,6 +6,11 @@
 //! a second process out ([`AlreadyOwned`](crate::ErrorKind::AlreadyOwned)). Reading it with other tools is welcome.
 //! Keep it on a local disk: SQLite's locks do not work over most network file systems.
 //!
+//! `entries` is complete at every moment. The rows of `accounts`, `holds`, `lots` and `budget_windows` follow from it and
+//! are written in bulk a while later: while a ledger is busy they may be tens of thousands of changes behind, in an idle or
+//! closed one they are not. What they lack is in `backlog`, in the same file and as durable; the ledger's own readers know
+//! both. So SQL of your own sums `entries`, or waits for `select count(*) = 0 from backlog`.
+//!
 //! For a backup of a running ledger use `sqlite3 ledger.db ".backup copy.db"` or `VACUUM INTO`; copying the file alone
 //! misses what is in the WAL. After a backup was restored call [`Ledger::restored`](crate::Ledger::restored) once, before
 //! the ledger is used: consumers of the feed are told that what they saw may be gone, and settlements of holds that the
