@@ -14,6 +14,7 @@ mod common;
 #[allow(dead_code, reason = "the embedded store's benchmark has more to say")]
 mod load;
 mod naive;
+mod pgbench;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +24,17 @@ use futures_util::future::try_join_all;
 use prepaid::store::postgres::{PostgresOptions, PostgresStore};
 use prepaid::{AccountHandle, Amount, Ledger, OpenHold};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 
 use self::common::{Figure, Goal, median};
 use self::load::{COST, Failure, HELD, Ids, Run, Subject, drive};
 use self::naive::Naive;
+use self::pgbench::PgBench;
 
 /// Reserve and settle as fast as it goes.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// A server on which databases may be made: `bench_prepaid` is made, and dropped before and after.
+    /// A server on which databases may be made: `bench_prepaid` and `bench_pgbench` are made, and dropped before and after.
     #[arg(long, default_value = "postgres://postgres@127.0.0.1:5432/postgres")]
     url: String,
     /// How often everything is measured, in turns.
@@ -117,39 +119,63 @@ struct Scene {
     ours: Vec<Run>,
     theirs: Vec<Run>,
     bytes: Vec<f64>,
+    pgbench: Vec<f64>,
 }
 
+const CROWD: usize = 1_024;
+
 async fn throughput(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
-    const DATABASE: &str = "bench_prepaid";
     let server: PgConnectOptions = arguments.url.parse()?;
-    let options = server.clone().database(DATABASE);
+    let [ours, pgbench] = ["bench_prepaid", "bench_pgbench"].map(|name| (name, server.clone().database(name)));
     let span = Duration::from_millis(arguments.span_ms);
     let ids = if arguments.random { Ids::Random } else { Ids::Ordered };
     let mut scenes = Vec::new();
     for &accounts in &arguments.accounts {
         for &callers in &arguments.callers {
-            scenes.push(Scene { accounts, callers, ours: Vec::new(), theirs: Vec::new(), bytes: Vec::new() });
+            let (ours, theirs, bytes, pgbench) = Default::default();
+            scenes.push(Scene { accounts, callers, ours, theirs, bytes, pgbench });
         }
     }
     let mut admin = server.connect().await?;
-    let remove = format!("drop database if exists {DATABASE} with (force)");
+    let reference = match arguments.alone {
+        true => None,
+        false => {
+            make(&mut admin, pgbench.0).await?;
+            Some(PgBench::fill(&pgbench.1)?)
+        }
+    };
     for _ in 0..arguments.rounds {
         for scene in &mut scenes {
-            admin.execute(sqlx::raw_sql(AssertSqlSafe(remove.as_str()))).await?;
-            admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("create database {DATABASE}")))).await?;
-            let stand = Stand::open(options.to_url_lossy().as_str(), scene.accounts, arguments.buckets).await?;
+            make(&mut admin, ours.0).await?;
+            let stand = Stand::open(ours.1.to_url_lossy().as_str(), scene.accounts, arguments.buckets).await?;
             scene.ours.push(drive(&stand, scene.callers, span, ids).await?);
             stand.ledger.close(Duration::from_secs(5)).await?;
-            scene.bytes.push(stored(&options).await?);
-            if !arguments.alone {
-                let by_hand = Arc::new(Naive::open(&options, scene.accounts, scene.callers).await?);
+            scene.bytes.push(stored(&ours.1).await?);
+            if let Some(reference) = &reference {
+                let by_hand = Arc::new(Naive::open(&ours.1, scene.accounts, scene.callers).await?);
                 scene.theirs.push(drive(&by_hand, scene.callers, span, ids).await?);
                 by_hand.close().await;
+                if scene.callers == CROWD {
+                    scene.pgbench.push(reference.rate(span)?);
+                }
             }
         }
     }
-    admin.execute(sqlx::raw_sql(AssertSqlSafe(remove.as_str()))).await?;
+    remove(&mut admin, ours.0).await?;
+    remove(&mut admin, pgbench.0).await?;
     Ok(scenes.iter().flat_map(report).collect())
+}
+
+async fn make(admin: &mut PgConnection, database: &str) -> Result<(), Failure> {
+    remove(admin, database).await?;
+    admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("create database {database}")))).await?;
+    Ok(())
+}
+
+async fn remove(admin: &mut PgConnection, database: &str) -> Result<(), Failure> {
+    let statement = format!("drop database if exists {database} with (force)");
+    admin.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await?;
+    Ok(())
 }
 
 /// Bytes on disk per pair: tables and indexes.
@@ -161,19 +187,19 @@ async fn stored(options: &PgConnectOptions) -> Result<f64, Failure> {
     Ok(bytes as f64)
 }
 
-fn report(Scene { accounts, callers, ours, theirs, bytes }: &Scene) -> Vec<Figure> {
+fn report(Scene { accounts, callers, ours, theirs, bytes, pgbench }: &Scene) -> Vec<Figure> {
     let name = |what: &str| format!("{accounts} accounts, {callers} callers: {what}");
     let middle = |runs: &[Run], of: fn(&Run) -> f64| median(runs.iter().map(of));
     let over = |of: fn(&Run) -> f64| median(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)));
     let naive = "a transaction per command";
     let goal = match (accounts, callers) {
-        (1, 1_024) => Some(Goal::AtLeast(40.0)),
+        (1, &CROWD) => Some(Goal::AtLeast(40.0)),
         (1, 64) => Some(Goal::AtLeast(12.0)),
-        (_, 1_024) => Some(Goal::AtLeast(10.0)),
+        (_, &CROWD) => Some(Goal::AtLeast(10.0)),
         _ => None,
     };
     let at_most = (*callers == 1).then_some(Goal::AtMost(1.5));
-    vec![
+    let mut figures = vec![
         Figure::new(name("reserve and settle"), middle(ours, Run::rate), "pairs/s").against(
             naive,
             over(Run::rate),
@@ -187,6 +213,22 @@ fn report(Scene { accounts, callers, ours, theirs, bytes }: &Scene) -> Vec<Figur
             over(Run::cpu),
             None,
         ),
+        Figure::new(name("CPU of the whole machine"), middle(ours, Run::machine), "µs/pair").against(
+            naive,
+            over(Run::machine),
+            (*callers == CROWD).then_some(Goal::AtMost(0.067)),
+        ),
         Figure::new(name("stored"), median(bytes.iter().copied()), "bytes/pair"),
-    ]
+    ];
+    if !pgbench.is_empty() {
+        let goal = Goal::AtLeast(if *accounts == 1 { 4.0 } else { 3.0 });
+        let ratio = median(ours.iter().zip(pgbench).map(|(run, rate)| run.rate() / rate));
+        figures.push(Figure::new(name("pgbench -N, 64 clients"), median(pgbench.iter().copied()), "transactions/s"));
+        figures.push(Figure::new(name("reserve and settle"), middle(ours, Run::rate), "pairs/s").against(
+            "pgbench -N, 64 clients",
+            ratio,
+            Some(goal),
+        ));
+    }
+    figures
 }

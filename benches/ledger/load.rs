@@ -60,6 +60,11 @@ impl Run {
         self.used.cpu.as_secs_f64() * 1e6 / self.pairs()
     }
 
+    /// CPU time of the whole machine per pair, in µs: the server's too, and whatever else runs.
+    pub(crate) fn machine(&self) -> f64 {
+        self.used.machine.as_secs_f64() * 1e6 / self.pairs()
+    }
+
     /// Bytes this process wrote per pair: the log, and what checkpoints move from it into the database.
     pub(crate) fn written(&self) -> f64 {
         self.used.written as f64 / self.pairs()
@@ -192,6 +197,7 @@ fn mixed(number: u64) -> u64 {
 struct Used {
     /// Counted in steps of 10 ms.
     cpu: Duration,
+    machine: Duration,
     written: u64,
 }
 
@@ -200,12 +206,19 @@ impl Used {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        let all = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let busy = all.split_whitespace().skip(1).take(3).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>();
         let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
         let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok());
-        Self { cpu: Duration::from_millis(ticks * 10), written: written.unwrap_or(0) }
+        let time = |ticks| Duration::from_millis(ticks * 10);
+        Self { cpu: time(ticks), machine: time(busy), written: written.unwrap_or(0) }
     }
 
     fn since(self, before: Self) -> Self {
-        Self { cpu: self.cpu.saturating_sub(before.cpu), written: self.written.saturating_sub(before.written) }
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            machine: self.machine.saturating_sub(before.machine),
+            written: self.written.saturating_sub(before.written),
+        }
     }
 }

@@ -12,6 +12,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "the benchmark of fleets has more to ask")]
 mod load;
 mod rival;
 mod stand;
