@@ -81,6 +81,9 @@
 //! - `sqlite` (default): the embedded store. Links a bundled SQLite; a host that links another one turns it off.
 //! - `o200k` (default): exact counts with the o200k vocabulary (OpenAI), which also stands in for what is not built in.
 //! - `cl100k`, `deepseek`, `glm`, `kimi`, `llama3`, `minimax`, `mistral`, `qwen`: exact counts with those vocabularies.
+//! - `gemma`: exact counts for Gemini and Gemma 3 and 4, with the vocabulary of Gemma 4 (Apache-2.0).
+//! - `tokenizer-file`: exact counts with any other vocabulary, from a `tokenizer.json`
+//!   ([`Vocabulary::from_file`](crate::tokens::Vocabulary::from_file)).
 //! - `postgres`: several processes on one PostgreSQL, 14 or newer.
 //! - `testing`: a manual clock, a store that fails on purpose, and the suite every store has to pass.
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::observe::{Api, ApiObserver};
 use crate::tokens::{
     Calibration, Certainty, Observer, RequestEstimate, RequestShape, TokenAccounting, UnreadableRequest, UsageReport,
+    Vocabularies,
 };
 
 /// Accounting of one of the built-in APIs.
@@ -32,6 +33,7 @@ use crate::tokens::{
 pub struct ApiAccounting {
     api: Api,
     model: Option<Arc<str>>,
+    vocabularies: Arc<Vocabularies>,
     calibrated: Option<Calibrated>,
 }
 
@@ -44,13 +46,20 @@ struct Calibrated {
 impl ApiAccounting {
     /// Accounting of `api`.
     pub fn new(api: Api) -> Self {
-        Self { api, model: None, calibrated: None }
+        Self { api, model: None, vocabularies: Arc::default(), calibrated: None }
     }
 
     /// The model, where requests do not name it because the URL does (Gemini, Bedrock).
     #[must_use]
     pub fn model(mut self, model: impl AsRef<str>) -> Self {
         self.model = Some(Arc::from(model.as_ref()));
+        self
+    }
+
+    /// The vocabularies that the models' texts are counted with: the host's choices before the built-in ones.
+    #[must_use]
+    pub fn vocabularies(mut self, vocabularies: Arc<Vocabularies>) -> Self {
+        self.vocabularies = vocabularies;
         self
     }
 
@@ -77,12 +86,12 @@ impl ApiAccounting {
 
 impl TokenAccounting for ApiAccounting {
     fn estimate(&self, request: &[u8]) -> Result<RequestEstimate, UnreadableRequest> {
-        self.shape().estimate(request, self.model.as_deref())
+        self.shape().estimate_with(request, self.model.as_deref(), &self.vocabularies)
     }
 
     /// A request that cannot be read tells the observer nothing; the response is observed all the same.
     fn observer(&self, request: &[u8]) -> Box<dyn Observer> {
-        let mut observer = ApiObserver::new(self.api);
+        let mut observer = ApiObserver::new(self.api).vocabularies(Arc::clone(&self.vocabularies));
         let mut model = self.model.clone();
         if let Ok(estimate) = self.estimate(request) {
             observer = observer.prompt_between(estimate.input_least, estimate.input_likely, estimate.input);

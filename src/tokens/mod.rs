@@ -14,6 +14,6 @@ pub use calibration::Calibration;
 pub use report::{Bounds, Certainty, Remark, UsageReport};
 pub use request::RequestShape;
 pub use span::Span;
-pub use text::{TextCounter, Vocabulary};
+pub use text::{TextCounter, UnreadableVocabulary, Vocabularies, Vocabulary, VocabularyFile};
 pub use usage::{TokenClass, Usage};
 pub use yardstick::{Delivered, Yardstick};

@@ -19,8 +19,11 @@ pub struct Delivered {
     pub calls: u64,
     /// Whether the answer came to its end, for models that are billed for saying so.
     pub has_ended: bool,
-    /// Whether the counts are those of the model's own tokenizer.
+    /// Whether the counts are those of the model's own vocabulary.
     pub is_exact: bool,
+    /// By how many tokens such counts may be off all the same, because a text had to be cut: see
+    /// [`TextCounter::slack`](super::TextCounter::slack).
+    pub slack: u64,
 }
 
 impl Delivered {
@@ -108,7 +111,7 @@ impl Yardstick {
 
     /// Output tokens of what was delivered, reasoning apart.
     pub fn output(&self, delivered: &Delivered) -> Span {
-        let mut span = scaled(self.text, delivered.output, delivered.is_exact).plus(self.call.times(delivered.calls));
+        let mut span = scaled(self.text, delivered.output, delivered).plus(self.call.times(delivered.calls));
         if delivered.output > 0 {
             span = span.plus(self.begin);
         }
@@ -124,13 +127,17 @@ impl Yardstick {
             0 => Span::default(),
             // What ends a thought is billed once it has ended.
             count if delivered.output > 0 || delivered.has_ended => {
-                scaled(self.thought, count, delivered.is_exact).plus(self.think)
+                scaled(self.thought, count, delivered).plus(self.think)
             }
-            count => scaled(self.thought, count, delivered.is_exact),
+            count => scaled(self.thought, count, delivered),
         }
     }
 }
 
-fn scaled(thousandths: Span, count: u64, is_exact: bool) -> Span {
-    if is_exact { Span::exactly(count) } else { thousandths.thousandths_of(count) }
+fn scaled(thousandths: Span, count: u64, delivered: &Delivered) -> Span {
+    if delivered.is_exact {
+        Span::between(count.saturating_sub(delivered.slack), count, count.saturating_add(delivered.slack))
+    } else {
+        thousandths.thousandths_of(count)
+    }
 }

@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod random;
 pub mod requests;
 pub mod streams;
+pub mod texts;
 pub mod wire;
 
 /// A number from the environment, or else the given one.

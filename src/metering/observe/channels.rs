@@ -69,9 +69,9 @@ impl Channels {
         }
         if self.open.len() >= Self::OPEN_MAX {
             let (channel, counter) = self.open.remove(0);
-            add(&mut self.closed, channel.kind, counter.count());
+            add(&mut self.closed, channel.kind, &counter);
         }
-        let mut counter = TextCounter::new(self.vocabulary);
+        let mut counter = TextCounter::new(self.vocabulary.clone());
         counter.push(text);
         self.open.push((channel, counter));
     }
@@ -79,16 +79,17 @@ impl Channels {
     /// What was counted, all channels together.
     pub(super) fn delivered(&self) -> Delivered {
         let mut delivered = self.closed;
-        delivered.is_exact = self.vocabulary.is_built_in();
+        delivered.is_exact = self.vocabulary.is_at_hand();
         for (channel, counter) in &self.open {
-            add(&mut delivered, channel.kind, counter.count());
-            delivered.is_exact &= counter.is_exact();
+            add(&mut delivered, channel.kind, counter);
         }
         delivered
     }
 }
 
-fn add(delivered: &mut Delivered, kind: Kind, count: u64) {
+fn add(delivered: &mut Delivered, kind: Kind, counter: &TextCounter) {
+    let count = counter.count();
+    delivered.slack = delivered.slack.saturating_add(counter.slack());
     match kind {
         Kind::Text | Kind::ToolArguments => delivered.output = delivered.output.saturating_add(count),
         Kind::ToolName => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::tokens::{Span, Vocabulary, Yardstick};
+use crate::tokens::{Span, Vocabularies, Vocabulary, Yardstick};
 
 /// What is known of a request before its response: all of it optional.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,7 @@ pub(super) struct Expected {
     pub(super) max_output: Option<u64>,
     pub(super) max_reasoning: Option<u64>,
     pub(super) vocabulary: Option<Vocabulary>,
+    pub(super) vocabularies: Arc<Vocabularies>,
     pub(super) yardstick: Option<Yardstick>,
 }
 

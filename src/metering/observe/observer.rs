@@ -7,7 +7,7 @@ use super::api::{Api, Reader};
 use super::expect::Expected;
 use super::tally::Tally;
 use crate::metering::wire::{EVENT_BYTES_MAX, Event, EventStream, Framing, JsonLines, JsonValues, Sse};
-use crate::tokens::{Delivered, Observer, Remark, Span, UsageReport, Vocabulary, Yardstick};
+use crate::tokens::{Delivered, Observer, Remark, Span, UsageReport, Vocabularies, Vocabulary, Yardstick};
 
 /// Observes responses of one of the built-in APIs.
 ///
@@ -102,6 +102,13 @@ impl ApiObserver {
     #[must_use]
     pub fn vocabulary(mut self, vocabulary: Vocabulary) -> Self {
         self.tally.expected().vocabulary = Some(vocabulary);
+        self
+    }
+
+    /// The vocabularies to choose from by the model's name.
+    #[must_use]
+    pub fn vocabularies(mut self, vocabularies: Arc<Vocabularies>) -> Self {
+        self.tally.expected().vocabularies = vocabularies;
         self
     }
 

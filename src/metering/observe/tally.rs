@@ -116,10 +116,11 @@ impl Tally {
     }
 
     fn vocabulary(&self) -> Vocabulary {
-        let of = |model: &Option<Arc<str>>| model.as_ref().map(|model| Vocabulary::of_model(model));
+        let Expected { vocabulary, vocabularies, model: asked, .. } = &self.expected;
+        let of = |model: &Option<Arc<str>>| model.as_ref().map(|model| vocabularies.of_model(model));
         // A deployment may have any name, so what the response calls itself goes first.
         let answered = of(&self.model).filter(|vocabulary| *vocabulary != Vocabulary::Unknown);
-        self.expected.vocabulary.or(answered).or_else(|| of(&self.expected.model)).unwrap_or(Vocabulary::Unknown)
+        vocabulary.clone().or(answered).or_else(|| of(asked)).unwrap_or(Vocabulary::Unknown)
     }
 
     /// The provider said what was used.

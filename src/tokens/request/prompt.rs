@@ -9,13 +9,23 @@ use super::super::span::Span;
 use super::super::text::Vocabulary;
 use super::media;
 
+/// What a prompt's texts are counted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// What it was for the templates: the model's own vocabulary, or o200k if that is not public.
+    AsMeasured,
+    /// The model's own vocabulary, wherever the host has it from.
+    ByItsOwn,
+    /// A stand-in.
+    ByAnother,
+}
+
 /// What a prompt is made of, counted with its vocabulary, before the provider's own framing is added.
 #[derive(Debug)]
 pub(super) struct Prompt<'a> {
     vocabulary: Vocabulary,
     pub(super) model: &'a str,
-    /// Whether it is counted as it was for the templates: with the model's own vocabulary, or o200k if that is not public.
-    pub(super) is_as_measured: bool,
+    pub(super) counted: Counted,
     /// Text that the model reads for sure.
     pub(super) text: u64,
     /// Text that providers differ about: earlier thoughts, ids, fields nobody told us about.
@@ -38,14 +48,16 @@ pub(super) struct Prompt<'a> {
 }
 
 impl<'a> Prompt<'a> {
-    pub(super) fn new(model: &'a str) -> Self {
-        let vocabulary = Vocabulary::of_model(model);
+    pub(super) fn new(model: &'a str, vocabulary: Vocabulary) -> Self {
         Self {
-            vocabulary,
-            is_as_measured: match vocabulary {
-                Vocabulary::Unknown => Vocabulary::O200k.is_built_in(),
-                known => known.is_built_in(),
+            counted: match &vocabulary {
+                Vocabulary::File(_) => Counted::ByItsOwn,
+                Vocabulary::Unknown if !Vocabulary::O200k.is_at_hand() => Counted::ByAnother,
+                Vocabulary::Unknown => Counted::AsMeasured,
+                known if known.is_at_hand() => Counted::AsMeasured,
+                _ => Counted::ByAnother,
             },
+            vocabulary,
             model,
             text: 0,
             maybe: 0,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::accounting::{Beyond, RequestEstimate, UnreadableRequest};
+use super::super::text::Vocabularies;
 use super::prompt::Prompt;
 use super::template::Template;
 
@@ -50,13 +51,26 @@ impl RequestShape {
     /// # Errors
     /// [`UnreadableRequest`] for what is no JSON object, or is nested deeper than 128 levels.
     pub fn estimate(self, request: &[u8], model: Option<&str>) -> Result<RequestEstimate, UnreadableRequest> {
+        self.estimate_with(request, model, &Vocabularies::new())
+    }
+
+    /// The same, with the host's own choice of vocabularies.
+    ///
+    /// # Errors
+    /// As [`RequestShape::estimate`].
+    pub fn estimate_with(
+        self,
+        request: &[u8],
+        model: Option<&str>,
+        vocabularies: &Vocabularies,
+    ) -> Result<RequestEstimate, UnreadableRequest> {
         let request: Value = serde_json::from_slice(request).map_err(|error| UnreadableRequest(error.to_string()))?;
         if !request.is_object() {
             return Err(UnreadableRequest("it is no JSON object".to_owned()));
         }
         let model = request.get("model").and_then(Value::as_str).or(model);
         let name = model.unwrap_or_default().to_ascii_lowercase();
-        let mut prompt = Prompt::new(&name);
+        let mut prompt = Prompt::new(&name, vocabularies.of_model(&name));
         self.read(&request, &mut prompt);
         if SEARCHING.iter().any(|word| name.contains(word)) {
             prompt.beyond.insert(Beyond::HostedTool);

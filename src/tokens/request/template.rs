@@ -6,7 +6,7 @@
 
 use super::super::span::Span;
 use super::super::text::begins_a_word;
-use super::prompt::Prompt;
+use super::prompt::{Counted, Prompt};
 
 /// What is added to the counted parts of a prompt.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ const ROWS: &[Row] = &[
     (&["opus-4-7", "opus-4.7", "opus-4-8", "opus-4.8", "opus-5", "sonnet-5", "fable-5"],
                                     [[1100, 1450, 2000], [0, 4, 16],      [0, 20, 60],  [0, 4, 8],  [0, 30, 80],  [200, 600, 1000], [0, 10, 40],  [0, 180, 400], [300, 1200, 2500]]),
     (&["claude"],                   [[880, 1150, 1450],  [0, 3, 8],       [0, 29, 40],  [0, 3, 5],  [0, 25, 60],  [150, 400, 560],  [0, 10, 30],  [0, 130, 250], [300, 800, 1700]]),
-    (&["gemini", "gemma"],          [[800, 1000, 1300],  [0, 0, 2],       [0, 0, 0],    [0, 0, 2],  [0, 8, 30],   [0, 0, 40],       [0, 8, 30],   [0, 0, 40],    [0, 700, 1300]]),
+    (&["gemini", "gemma"],          [[1000, 1000, 1000], [0, 0, 2],       [0, 0, 0],    [0, 0, 2],  [0, 8, 30],   [0, 0, 40],       [0, 8, 30],   [0, 0, 40],    [0, 700, 1300]]),
     (&["grok"],                     [[800, 1000, 1300],  [0, 120, 700],   [0, 0, 0],    [0, 5, 8],  [0, 20, 60],  [0, 180, 300],    [0, 10, 40],  [0, 20, 60],   [300, 900, 1500]]),
     (&["llama"],                    [[1000, 1000, 1000], [1, 4, 32],      [0, 0, 0],    [3, 4, 6],  [0, 15, 60],  [0, 100, 200],    [0, 20, 40],  [0, 20, 60],   [300, 1000, 1800]]),
     (&["deepseek"],                 [[1000, 1000, 1000], [1, 2, 90],      [0, 0, 0],    [0, 1, 4],  [0, 20, 60],  [0, 230, 330],    [0, 10, 40],  [0, 20, 60],   [300, 1000, 1800]]),
@@ -68,11 +68,11 @@ impl Template {
     }
 
     pub(super) fn input(&self, prompt: &Prompt<'_>) -> Span {
-        // A stand-in for the vocabulary may find fewer tokens.
-        let text = if prompt.is_as_measured {
-            self.text
-        } else {
-            Span::between(self.text.low.min(750), self.text.point, self.text.high.max(1_350))
+        let text = match prompt.counted {
+            Counted::AsMeasured => self.text,
+            Counted::ByItsOwn => Span::exactly(1_000),
+            // A stand-in may find fewer tokens.
+            Counted::ByAnother => Span::between(self.text.low.min(750), self.text.point, self.text.high.max(1_350)),
         };
         let mut input = self.once.plus(text.thousandths_of(prompt.text)).plus(prompt.media);
         input = input.plus(self.message.times(prompt.messages)).plus(self.call.times(prompt.calls));

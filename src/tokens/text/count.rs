@@ -1,6 +1,6 @@
 //! Counting the tokens of a text that arrives bit by bit.
 
-use super::cut;
+use super::cut::{self, Seams};
 use super::vocabulary::Vocabulary;
 
 /// Counts the tokens of one text that arrives in pieces, exactly as if it had been counted whole.
@@ -10,7 +10,8 @@ use super::vocabulary::Vocabulary;
 /// text: per content block, per choice, per channel, and for a tool's name and its arguments.
 ///
 /// Each byte is counted once, apart from those of the short tail. Memory is bounded: a tail without a safe cut in 64
-/// KiB (a text of one endless word) is cut anywhere, which costs a token or two of accuracy.
+/// KiB (a text of one endless word) is cut anywhere, and one in 4 KiB if nobody knows where the vocabulary's texts may be
+/// cut; [`TextCounter::slack`] says what that may cost.
 ///
 /// ```
 /// # #[cfg(feature = "o200k")] {
@@ -28,33 +29,41 @@ use super::vocabulary::Vocabulary;
 pub struct TextCounter {
     vocabulary: Vocabulary,
     counted: u64,
+    /// What is not counted yet. Before it the last character that is, if the vocabulary minds how a text begins: behind
+    /// a safe cut the tail's tokens are then those of both less those of the character.
     tail: String,
-    forced: bool,
+    /// The bytes of that character, and its tokens.
+    seen: (usize, u64),
+    /// How often a text was cut where that is not known to be safe.
+    forced: u64,
 }
 
 const TAIL_BYTES_MAX: usize = 64 * 1024;
+/// It is counted at each look, so it is short where it is the rule.
+const UNKNOWN_TAIL_BYTES_MAX: usize = 4 * 1024;
+/// Much more than a cut ever cost in texts made to find out.
+const SLACK_PER_CUT: u64 = 8;
 
 impl TextCounter {
     /// A counter of an empty text.
     pub fn new(vocabulary: Vocabulary) -> Self {
-        Self { vocabulary, counted: 0, tail: String::new(), forced: false }
+        Self { vocabulary, counted: 0, tail: String::new(), seen: (0, 0), forced: 0 }
     }
 
     /// Hears the next piece of the text.
     pub fn push(&mut self, text: &str) {
         let mut rest = text;
         while !rest.is_empty() {
-            let room = TAIL_BYTES_MAX.saturating_sub(self.tail.len());
+            let room = self.tail_bytes_max().saturating_sub(self.tail.len());
             let (now, later) = split_within(rest, room);
             if now.is_empty() {
-                self.count_tail(self.tail.len());
-                self.forced = true;
+                self.force();
                 continue;
             }
             let old = self.tail.len();
             self.tail.push_str(now);
-            if let Some(cut) = cut::last_safe(&self.tail, old) {
-                self.count_tail(cut);
+            if let Some(cut) = cut::last_safe(&self.tail, old, self.vocabulary.seams()) {
+                self.count_tail(cut, self.vocabulary.minds_beginnings());
             }
             rest = later;
         }
@@ -62,18 +71,25 @@ impl TextCounter {
 
     /// Tokens so far. Counts the tail anew, so ask when the number is needed, not at every delta of a long word.
     pub fn count(&self) -> u64 {
-        self.counted.saturating_add(self.vocabulary.count(&self.tail))
+        self.counted.saturating_add(self.count_of(&self.tail))
     }
 
-    /// No fewer tokens than [`count`](Self::count) says, without counting: a token is at least one byte.
+    /// No fewer tokens than [`count`](Self::count) says, without counting: a token is at least one byte, and what some
+    /// vocabularies put before a text is one more.
     pub fn ceiling(&self) -> u64 {
-        self.counted.saturating_add(u64::try_from(self.tail.len()).unwrap_or(u64::MAX))
+        self.counted.saturating_add(u64::try_from(self.tail.len()).unwrap_or(u64::MAX)).saturating_add(1)
     }
 
-    /// Whether the count is what the model's own tokenizer says: its vocabulary is built in, and the tail was never cut
+    /// Whether the count is what the model's own tokenizer says: its vocabulary is at hand, and the text was never cut
     /// by force.
     pub fn is_exact(&self) -> bool {
-        self.vocabulary.is_built_in() && !self.forced
+        self.vocabulary.is_at_hand() && self.forced == 0
+    }
+
+    /// By how many tokens, more or fewer, the count may differ from the same vocabulary's count of the whole text: eight
+    /// for each time it was cut by force. No cut in the tests costs more than two.
+    pub fn slack(&self) -> u64 {
+        self.forced.saturating_mul(SLACK_PER_CUT)
     }
 
     /// Whether nothing was pushed.
@@ -81,11 +97,36 @@ impl TextCounter {
         self.counted == 0 && self.tail.is_empty()
     }
 
-    fn count_tail(&mut self, to: usize) {
-        if let Some(head) = self.tail.get(..to) {
-            self.counted = self.counted.saturating_add(self.vocabulary.count(head));
-            self.tail.drain(..to);
+    fn tail_bytes_max(&self) -> usize {
+        match self.vocabulary.seams() {
+            Seams::Words | Seams::Strangers(_) => TAIL_BYTES_MAX,
+            Seams::Unknown => UNKNOWN_TAIL_BYTES_MAX,
         }
+    }
+
+    /// Cuts the tail where it most likely does not matter.
+    fn force(&mut self) {
+        let (seen, _) = self.seen;
+        let cut = cut::last_likely(&self.tail, seen).filter(|cut| *cut > seen).unwrap_or(self.tail.len());
+        self.count_tail(cut, false);
+        self.forced = self.forced.saturating_add(1);
+    }
+
+    /// Counts the tail up to a cut, and keeps the character before that, if it is needed.
+    fn count_tail(&mut self, to: usize, keeps_last: bool) {
+        let Some(head) = self.tail.get(..to) else {
+            return;
+        };
+        self.counted = self.counted.saturating_add(self.count_of(head));
+        let last = head.chars().next_back().filter(|_| keeps_last).map_or(0, char::len_utf8);
+        self.tail.drain(..to.saturating_sub(last));
+        let tokens = self.tail.get(..last).filter(|_| keeps_last).map_or(0, |last| self.vocabulary.count(last));
+        self.seen = (last, tokens);
+    }
+
+    /// Tokens of text that begins with what was seen already.
+    fn count_of(&self, text: &str) -> u64 {
+        self.vocabulary.count(text).saturating_sub(self.seen.1)
     }
 }
 

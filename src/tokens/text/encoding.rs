@@ -1,20 +1,21 @@
-//! The vocabularies that are built in, each behind its feature.
+//! A vocabulary at hand: built in, behind its feature, or loaded from a file.
 
-use super::Vocabulary;
+use super::cut::Seams;
+use super::tokenizer::Tokenizer;
+use super::vocabulary::Vocabulary;
 
-/// A vocabulary that is built in and loaded.
-#[derive(Clone, Copy)]
-pub(super) struct Encoding {
+/// What a vocabulary's texts are counted with.
+pub(super) enum Encoding<'a> {
+    /// A built-in one that cuts words.
     #[cfg(feature = "bpe")]
-    bpe: &'static tiktoken::CoreBpe,
-    #[cfg(not(feature = "bpe"))]
-    none: std::convert::Infallible,
+    Words(&'static tiktoken::CoreBpe),
+    /// A tokenizer as its model's makers publish it.
+    Published(&'a Tokenizer),
 }
 
-#[cfg(feature = "bpe")]
-impl Encoding {
-    /// Loads it if nobody did yet.
-    pub(super) fn of(vocabulary: Vocabulary) -> Option<Self> {
+impl<'a> Encoding<'a> {
+    /// Unpacks it if nobody did yet.
+    pub(super) fn of(vocabulary: &'a Vocabulary) -> Option<Self> {
         let name = match vocabulary {
             Vocabulary::O200k => "o200k_base",
             Vocabulary::Cl100k => "cl100k_base",
@@ -26,25 +27,48 @@ impl Encoding {
             Vocabulary::Glm4 => "glm4",
             Vocabulary::Glm5 => "glm5",
             Vocabulary::MiniMax => "minimax_m2",
+            Vocabulary::Gemma => return Tokenizer::gemma().map(Self::Published),
+            Vocabulary::File(file) => return Some(Self::Published(file.tokenizer())),
             Vocabulary::Unknown => return None,
         };
-        // The crate knows the names of the vocabularies that its features built in, and no others.
-        tiktoken::get_encoding(name).map(|bpe| Self { bpe })
+        Self::built_in(name)
     }
 
     /// Special tokens in the text are text.
-    pub(super) fn count(self, text: &str) -> u64 {
-        u64::try_from(self.bpe.count(text)).unwrap_or(u64::MAX)
+    pub(super) fn count(&self, text: &str) -> u64 {
+        match self {
+            #[cfg(feature = "bpe")]
+            Self::Words(bpe) => u64::try_from(bpe.count(text)).unwrap_or(u64::MAX),
+            Self::Published(tokenizer) => tokenizer.count(text),
+        }
     }
-}
 
-#[cfg(not(feature = "bpe"))]
-impl Encoding {
-    pub(super) fn of(_vocabulary: Vocabulary) -> Option<Self> {
+    /// Where its texts may be cut.
+    pub(super) fn seams(&self) -> &'a Seams {
+        match self {
+            #[cfg(feature = "bpe")]
+            Self::Words(_) => &Seams::Words,
+            Self::Published(tokenizer) => tokenizer.seams(),
+        }
+    }
+
+    /// Whether a text's first token may be another one than in the middle of a text.
+    pub(super) fn minds_beginnings(&self) -> bool {
+        match self {
+            #[cfg(feature = "bpe")]
+            Self::Words(_) => false,
+            Self::Published(_) => true,
+        }
+    }
+
+    #[cfg(feature = "bpe")]
+    fn built_in(name: &str) -> Option<Self> {
+        // The crate knows the names of the vocabularies that its features built in, and no others.
+        tiktoken::get_encoding(name).map(Self::Words)
+    }
+
+    #[cfg(not(feature = "bpe"))]
+    fn built_in(_name: &str) -> Option<Self> {
         None
-    }
-
-    pub(super) fn count(self, _text: &str) -> u64 {
-        match self.none {}
     }
 }

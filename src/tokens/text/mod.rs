@@ -3,9 +3,15 @@
 mod count;
 mod cut;
 mod encoding;
+#[cfg(feature = "tokenizer-file")]
+mod file;
 mod thumb;
+#[cfg_attr(not(feature = "pieces"), path = "no_tokenizer.rs")]
+mod tokenizer;
+mod vocabularies;
 mod vocabulary;
 
 pub use count::TextCounter;
-pub use vocabulary::Vocabulary;
+pub use vocabularies::Vocabularies;
 pub(super) use vocabulary::begins_a_word;
+pub use vocabulary::{UnreadableVocabulary, Vocabulary, VocabularyFile};
