@@ -193,6 +193,30 @@ fn every_quirk_is_read_or_refused_as_documented() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Vertex AI may send a call's arguments bit by bit.
+#[test]
+fn arguments_that_come_bit_by_bit_are_counted() {
+    let mut observer = ApiObserver::new(Api::Gemini).model("gemini-3.1-pro").prompt_tokens(1);
+    let event = |call: &str| {
+        format!("data: {{\"candidates\": [{{\"content\": {{\"parts\": [{{\"functionCall\": {call}}}]}}}}]}}\n\n")
+    };
+    observer.feed(event(r#"{"name": "cook", "willContinue": true}"#).as_bytes());
+    for step in 0..20 {
+        let piece = |text: &str| {
+            format!(
+                r#"{{"partialArgs": [{{"jsonPath": "$.steps[{step}]", "stringValue": "{text}"}}], "willContinue": true}}"#
+            )
+        };
+        observer.feed(event(&piece("Stir the soup")).as_bytes());
+        observer.feed(event(&piece(" and wait.")).as_bytes());
+    }
+    observer.feed(event("{}").as_bytes());
+    let delivered = observer.delivered();
+    // One call, and one for each argument, whose framing is not known.
+    assert_eq!(delivered.calls, 21);
+    assert!((100..260).contains(&delivered.output), "{delivered:?}");
+}
+
 fn class(usage: &Usage, class: TokenClass) -> u64 {
     usage.get(class).unwrap_or(0)
 }

@@ -18,8 +18,10 @@ use crate::tokens::Remark;
 pub(super) struct Contents {
     output: Phases,
     thoughts: Phases,
-    /// Calls come whole, in events of their own.
+    /// Calls come whole, in events of their own; or the first event names one, and others bring its arguments.
     calls: u64,
+    /// The argument at hand.
+    path: String,
 }
 
 /// A counter that may start anew.
@@ -81,6 +83,9 @@ struct Candidate<'a> {
     content: Object<Parts<'a>>,
     #[serde(borrow, default, rename = "finishReason")]
     finish_reason: Text<'a>,
+    /// What a search found.
+    #[serde(default, rename = "groundingMetadata")]
+    grounding: Present,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +114,19 @@ struct Call<'a> {
     name: Text<'a>,
     #[serde(borrow, default)]
     args: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "partialArgs")]
+    partial: List<Argument<'a>>,
+}
+
+/// A piece of an argument of a call that comes bit by bit.
+#[derive(Debug, Deserialize)]
+struct Argument<'a> {
+    #[serde(borrow, default, rename = "jsonPath")]
+    path: Text<'a>,
+    #[serde(borrow, default, rename = "stringValue")]
+    text: Text<'a>,
+    #[serde(borrow, default, rename = "numberValue")]
+    number: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,6 +195,9 @@ impl Reader for Contents {
 impl Contents {
     fn candidate(&mut self, candidate: &Candidate<'_>, tally: &mut Tally) {
         let index = candidate.index.0.unwrap_or(0);
+        if candidate.grounding.0 {
+            tally.input_grows();
+        }
         for part in candidate.content.0.iter().flat_map(|content| &content.parts.0) {
             let is_thought = part.thought.0 == Some(true);
             let channel = if is_thought { Channel::reasoning(index) } else { Channel::text(index) };
@@ -185,15 +206,33 @@ impl Contents {
                 tally.media();
             }
             if let Some(call) = &part.call.0 {
-                self.calls += 1;
-                tally.text(Channel::tool_name(index, self.calls), call.name.as_str());
-                let arguments = call.args.map(RawValue::get).unwrap_or_default();
-                tally.text(Channel::tool_arguments(index, self.calls), arguments);
+                self.call(index, call, tally);
             }
             if let Some(code) = &part.code.0 {
                 tally.text(Channel::tool_arguments(index, 0), code.code.as_str());
                 tally.input_grows();
             }
+        }
+    }
+
+    fn call(&mut self, index: u64, call: &Call<'_>, tally: &mut Tally) {
+        if !call.name.is_empty() {
+            self.calls += 1;
+            self.path.clear();
+        }
+        tally.text(Channel::tool_name(index, self.calls), call.name.as_str());
+        let arguments = call.args.map(RawValue::get).unwrap_or_default();
+        tally.text(Channel::tool_arguments(index, self.calls), arguments);
+        for piece in &call.partial.0 {
+            // How a model writes these is not known: each is taken for a call of its own, the framing of which has a wide range.
+            let path = piece.path.as_str();
+            if path != self.path {
+                self.calls += 1;
+                path.clone_into(&mut self.path);
+                tally.text(Channel::tool_name(index, self.calls), path.rsplit('.').next().unwrap_or_default());
+            }
+            let value = piece.number.map(RawValue::get).unwrap_or(piece.text.as_str());
+            tally.text(Channel::tool_arguments(index, self.calls), value);
         }
     }
 
@@ -205,7 +244,7 @@ impl Contents {
         let cached = usage.cache_details.0.as_slice();
         let prompt = usage.prompt_details.0.as_slice();
         let candidates = usage.candidates_details.0.as_slice();
-        // What was read from a cache is counted there, whatever it is.
+        // What was read from a cache is counted there.
         let mut beside_cache = |name| match (of(prompt, name, remark), of(cached, name, remark)) {
             (Some(all), cached) => Some(all.saturating_sub(cached.unwrap_or(0))),
             (None, _) => None,
