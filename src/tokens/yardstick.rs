@@ -54,16 +54,33 @@ impl Delivered {
 /// assert!(span.low < 55 && span.high > 65);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Yardstick {
     /// Tokens of text in thousandths of what a stand-in for the model's vocabulary counts.
     pub text: Span,
     /// The same for reasoning that is shown.
     pub thought: Span,
-    begin: Span,
-    end: Span,
-    think: Span,
-    call: Span,
+    /// Tokens that begin an answer.
+    pub begin: Span,
+    /// Tokens that end it.
+    pub end: Span,
+    /// Tokens around reasoning that is shown.
+    pub think: Span,
+    /// Tokens around a tool call.
+    pub call: Span,
+    /// What a model writes to the tools that its provider runs, which is billed and not always shown.
+    pub hosted: Span,
+    /// What hidden reasoning is taken for when nothing of it is seen, in tokens.
+    pub hidden: u64,
+    /// What it is taken for when a summary of it is seen, in thousandths of the summary's tokens.
+    pub summary: u64,
 }
+
+const HOSTED: Span = Span::between(0, 0, 256);
+/// About the median of recorded responses.
+const HIDDEN: u64 = 400;
+/// A summary is about half as long as what it sums up, in recorded responses.
+const SUMMARY: u64 = 2_000;
 
 type Row = (&'static [&'static str], [[u64; 3]; 5]);
 
@@ -106,7 +123,7 @@ impl Yardstick {
         let row = ROWS.iter().find(|(words, _)| words.iter().any(|word| begins_a_word(&name, word)));
         let spans = row.map(|(_, spans)| *spans).unwrap_or_default();
         let [text, begin, end, think, call] = spans.map(|[low, point, high]| Span::between(low, point, high));
-        Self { text, thought: text, begin, end, think, call }
+        Self { text, thought: text, begin, end, think, call, hosted: HOSTED, hidden: HIDDEN, summary: SUMMARY }
     }
 
     /// Output tokens of what was delivered, reasoning apart.

@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod draw;
+pub mod fitting;
 pub mod history;
 pub mod one;
 pub mod places;

@@ -12,14 +12,6 @@ use crate::tokens::{
 
 /// The most a model reasons in one response when nothing limits it: no provider sells more than this.
 const REASONING_MAX: u64 = 131_072;
-/// What hidden reasoning is taken for when nothing of it is seen: about the median of recorded responses.
-const REASONING_POINT: u64 = 400;
-/// A summary is about half as long as what it sums up, in recorded responses.
-const SUMMARY_FACTOR: u64 = 2;
-
-/// What a model writes to the tools that its provider runs, which is billed and not always shown.
-const HOSTED_TOOL: Span = Span::between(0, 0, 256);
-
 /// Whether a provider's usage is its last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -281,14 +273,14 @@ impl Tally {
         drawn.is_counted = true;
         let mut output = yardstick.output(&delivered);
         if self.input_grows {
-            output = output.plus(HOSTED_TOOL);
+            output = output.plus(yardstick.hosted);
         }
         drawn.set(TokenClass::Output, output);
         if self.figures.reasoning.is_some() {
             // Said, although the output was not, or not readably.
         } else if self.hides_reasoning || self.model_hides_reasoning() {
             remarks.insert(Remark::HiddenReasoning);
-            drawn.set(TokenClass::Reasoning, self.hidden_reasoning(output, yardstick.reasoning(&delivered)));
+            drawn.set(TokenClass::Reasoning, self.hidden_reasoning(output, &yardstick, &delivered));
         } else if delivered.reasoning > 0 {
             drawn.set(TokenClass::Reasoning, yardstick.reasoning(&delivered));
         }
@@ -303,11 +295,13 @@ impl Tally {
 
     /// Reasoning that is billed and not shown: somewhere between nothing and what the request allows. A summary may
     /// even be longer than what it sums up.
-    fn hidden_reasoning(&self, output: Span, shown: Span) -> Span {
+    fn hidden_reasoning(&self, output: Span, yardstick: &Yardstick, delivered: &Delivered) -> Span {
+        let shown = yardstick.reasoning(delivered);
         let left = self.expected.max_output.map(|max| max.saturating_sub(output.low));
         let limit = left.into_iter().chain(self.expected.max_reasoning).min().unwrap_or(REASONING_MAX);
         let high = limit.max(shown.high);
-        let point = shown.point.saturating_mul(SUMMARY_FACTOR).max(REASONING_POINT).min(high);
+        let summed_up = shown.point.saturating_mul(yardstick.summary) / 1_000;
+        let point = summed_up.max(yardstick.hidden).min(high);
         Span { low: 0, point, high }
     }
 }
