@@ -193,6 +193,21 @@ fn every_quirk_is_read_or_refused_as_documented() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn cached_audio_is_told_apart_where_the_provider_does() {
+    let mut observer = ApiObserver::new(Api::Gemini);
+    let body = r#"{"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}], "usageMetadata": {
+        "promptTokenCount": 1000, "candidatesTokenCount": 1, "totalTokenCount": 1001, "cachedContentTokenCount": 700,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 400}, {"modality": "AUDIO", "tokenCount": 600}],
+        "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 200}, {"modality": "AUDIO", "tokenCount": 500}]}}"#;
+    observer.body(body.as_bytes());
+    let report = observer.report();
+    let said = |class| report.usage.get(class);
+    assert_eq!((said(TokenClass::CacheRead), said(TokenClass::CacheReadAudio)), (Some(200), Some(500)));
+    assert_eq!((said(TokenClass::Input), said(TokenClass::AudioInput)), (Some(200), Some(100)));
+    assert!(report.remarks.is_empty(), "{report:?}");
+}
+
 /// Vertex AI may send a call's arguments bit by bit.
 #[test]
 fn arguments_that_come_bit_by_bit_are_counted() {

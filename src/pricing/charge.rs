@@ -93,7 +93,7 @@ impl Tariff {
     pub fn charge(&self, usage: &Usage, asset: Asset) -> Result<Charge, PriceError> {
         let tokens = usage.iter().filter(|(class, count)| class.is_token() && *count > 0);
         let band = self.band(usage.total_input());
-        let line = |(class, count)| self.line(class, count, band.and_then(|band| band.rates.get(class)));
+        let line = |(class, count)| self.line(class, count, band.and_then(|band| band.rates.charged(class)));
         let mut lines = tokens.map(line).collect::<Result<Vec<_>, _>>()?;
         let unpriced = self.add_units(&mut lines, usage, band)?;
         match unpriced.first() {

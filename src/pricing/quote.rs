@@ -160,6 +160,7 @@ fn is_text(class: TokenClass) -> bool {
         | TokenClass::CacheWrite1h
         | TokenClass::Output
         | TokenClass::Reasoning => true,
+        TokenClass::CacheReadAudio | TokenClass::CacheReadImage => false,
         TokenClass::AudioInput | TokenClass::ImageInput | TokenClass::AudioOutput | TokenClass::ImageOutput => false,
         TokenClass::Citation | TokenClass::WebSearch | TokenClass::Query | TokenClass::Image => false,
         TokenClass::Character | TokenClass::Millisecond => false,

@@ -113,6 +113,16 @@ impl Rates {
         self.0.get(class as usize).copied().flatten()
     }
 
+    /// The rate that `class` is charged at: what a list does not say of cached audio and images it says of all that is
+    /// cached. (This is not written into a tariff, so that older ones mean the same.)
+    pub(super) fn charged(&self, class: TokenClass) -> Option<Exact> {
+        let general = match class {
+            TokenClass::CacheReadAudio | TokenClass::CacheReadImage => self.get(TokenClass::CacheRead),
+            _ => None,
+        };
+        self.get(class).or(general)
+    }
+
     pub(super) fn set(&mut self, class: TokenClass, rate: Option<Exact>) {
         if let Some(slot) = self.0.get_mut(class as usize) {
             *slot = rate;
@@ -130,6 +140,7 @@ impl Rates {
                 TokenClass::Input | TokenClass::Output => None,
                 TokenClass::Citation | TokenClass::WebSearch | TokenClass::Query | TokenClass::Image => None,
                 TokenClass::Character | TokenClass::Millisecond => None,
+                TokenClass::CacheReadAudio | TokenClass::CacheReadImage => None,
                 TokenClass::CacheRead | TokenClass::CacheWrite5m => self.get(TokenClass::Input),
                 TokenClass::CacheWrite1h => self.get(TokenClass::CacheWrite5m),
                 TokenClass::AudioInput | TokenClass::ImageInput => self.get(TokenClass::Input),

@@ -13,8 +13,8 @@ use crate::tokens::TokenClass;
 /// The prices of one model.
 ///
 /// - Every rate is an exact decimal per token. Where a price list gives no rate for a class, the tariff holds the rate
-///   that applies instead: cache reads and five-minute writes cost what input costs, one-hour writes what five-minute
-///   writes cost, reasoning what output costs, audio and images what text of the same direction costs. A listed rate of
+///   that applies instead: cache reads and five-minute writes cost what input costs, reads of audio and images what all
+///   cache reads cost, one-hour writes what five-minute writes cost, reasoning what output costs, audio and images what text of the same direction costs. A listed rate of
 ///   zero is a price like any other.
 /// - Rates may depend on the length of the prompt (all input tokens, cached ones included). The last branch whose
 ///   bound the prompt *exceeds* prices the whole request, not only the part above it.
@@ -102,7 +102,7 @@ impl Tariff {
 
     /// The rate per unit of `class` in the selected tier, for a prompt of `prompt_tokens`; `None` if it has no price.
     pub fn rate(&self, class: TokenClass, prompt_tokens: u64) -> Option<Exact> {
-        self.band(prompt_tokens)?.rates.get(class)
+        self.band(prompt_tokens)?.rates.charged(class)
     }
 
     /// The fee per request.

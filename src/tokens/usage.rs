@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 pub enum TokenClass {
     /// Input text tokens that were neither read from nor written to a cache.
     Input,
-    /// Input tokens read from the provider's prompt cache.
+    /// Input tokens read from the provider's prompt cache, of whatever kind where it does not say.
     CacheRead,
+    /// Input audio tokens read from a cache, where the provider tells them apart from text.
+    CacheReadAudio,
+    /// Input image tokens read from a cache, where the provider tells them apart from text.
+    CacheReadImage,
     /// Input tokens written to a cache that lives five minutes (or has no stated life).
     CacheWrite5m,
     /// Input tokens written to a cache that lives one hour.
@@ -44,9 +48,11 @@ pub enum TokenClass {
 
 impl TokenClass {
     /// Every class: input tokens, output tokens, then what is neither.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Input,
         Self::CacheRead,
+        Self::CacheReadAudio,
+        Self::CacheReadImage,
         Self::CacheWrite5m,
         Self::CacheWrite1h,
         Self::AudioInput,
@@ -68,6 +74,8 @@ impl TokenClass {
         match self {
             Self::Input
             | Self::CacheRead
+            | Self::CacheReadAudio
+            | Self::CacheReadImage
             | Self::CacheWrite5m
             | Self::CacheWrite1h
             | Self::AudioInput
@@ -83,6 +91,8 @@ impl TokenClass {
             Self::Output | Self::Reasoning | Self::AudioOutput | Self::ImageOutput => true,
             Self::Input
             | Self::CacheRead
+            | Self::CacheReadAudio
+            | Self::CacheReadImage
             | Self::CacheWrite5m
             | Self::CacheWrite1h
             | Self::AudioInput
@@ -101,6 +111,8 @@ impl TokenClass {
         match self {
             Self::Input => "input",
             Self::CacheRead => "cache_read",
+            Self::CacheReadAudio => "cache_read_audio",
+            Self::CacheReadImage => "cache_read_image",
             Self::CacheWrite5m => "cache_write_5m",
             Self::CacheWrite1h => "cache_write_1h",
             Self::AudioInput => "audio_input",

@@ -145,3 +145,15 @@ fn what_is_unpriced_is_cut_in_evidence_before_it_is_too_long() {
     let read = Charge::from_evidence(&evidence).unwrap();
     assert_eq!((read.amount(), read.unpriced().next()), (charge.amount(), Some("3 x web_search")));
 }
+
+#[test]
+fn cached_audio_and_images_have_rates_of_their_own_or_that_of_all_that_is_cached() {
+    let usage = Usage::new().with(TokenClass::CacheReadAudio, 1_000).with(TokenClass::CacheReadImage, 100);
+    let plain = Tariff::per_million("m").input("4").cache_read("1");
+    let priced = plain.clone().rate(TokenClass::CacheReadAudio, "3").rate(TokenClass::CacheReadImage, "2");
+    for (tariff, expected) in [(plain, "0.0011"), (priced, "0.0032")] {
+        let tariff = tariff.build().unwrap();
+        assert_eq!(tariff.charge(&usage, Asset::USD).unwrap().exact().to_string(), expected);
+        assert!(tariff.quote_request(1_100, 0, Asset::USD).unwrap().exact().to_string().as_str() >= expected);
+    }
+}

@@ -42,13 +42,9 @@ fn recorded_usages_cost_what_genai_prices_says() {
     assert!(others.iter().all(|(known, _)| *known), "a price differs for no known reason");
 }
 
-/// Cached audio has a rate of its own there and is named as unpriced here; a model without prices is free there and an
-/// error here.
+/// A model without prices is free there and an error here.
 fn is_known(charge: &Result<Charge, PriceError>, theirs: Decimal) -> bool {
-    match charge {
-        Ok(charge) => charge.unpriced().any(|field| field == "cache_audio_read_mtok"),
-        Err(error) => theirs.is_zero() && matches!(error, PriceError::NotPerToken { .. }),
-    }
+    matches!(charge, Err(PriceError::NotPerToken { .. })) && theirs.is_zero()
 }
 
 fn total(priced: &Value) -> Decimal {
@@ -64,7 +60,12 @@ fn total(priced: &Value) -> Decimal {
 fn disjoint(usage: &Value) -> Usage {
     let count = |name: &str| usage[name].as_u64().unwrap_or(0);
     let parts = [
-        (TokenClass::CacheRead, count("cache_read_tokens")),
+        (
+            TokenClass::CacheRead,
+            count("cache_read_tokens") - count("cache_audio_read_tokens") - count("cache_image_read_tokens"),
+        ),
+        (TokenClass::CacheReadAudio, count("cache_audio_read_tokens")),
+        (TokenClass::CacheReadImage, count("cache_image_read_tokens")),
         (TokenClass::CacheWrite5m, count("cache_write_tokens")),
         (TokenClass::AudioInput, count("input_audio_tokens") - count("cache_audio_read_tokens")),
         (TokenClass::ImageInput, count("input_image_tokens") - count("cache_image_read_tokens")),

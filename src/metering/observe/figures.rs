@@ -7,6 +7,9 @@ use crate::tokens::{Remark, TokenClass, Usage};
 pub(super) struct Figures {
     pub(super) input: Option<u64>,
     pub(super) cache_read: Option<u64>,
+    /// Audio and images in `cache_read`.
+    pub(super) cache_read_audio: Option<u64>,
+    pub(super) cache_read_image: Option<u64>,
     pub(super) cache_write: Option<u64>,
     pub(super) cache_write_1h: Option<u64>,
     pub(super) audio_in: Option<u64>,
@@ -62,10 +65,12 @@ impl Figures {
         }
     }
 
-    fn counters(&mut self) -> [&mut Option<u64>; 12] {
+    fn counters(&mut self) -> [&mut Option<u64>; 14] {
         [
             &mut self.input,
             &mut self.cache_read,
+            &mut self.cache_read_audio,
+            &mut self.cache_read_image,
             &mut self.cache_write,
             &mut self.cache_write_1h,
             &mut self.audio_in,
@@ -79,7 +84,7 @@ impl Figures {
         ]
     }
 
-    fn values(&self) -> [Option<u64>; 12] {
+    fn values(&self) -> [Option<u64>; 14] {
         let mut copy = *self;
         copy.counters().map(|value| *value)
     }
@@ -138,6 +143,13 @@ impl Figures {
         whole.part(TokenClass::ImageInput, self.image_in, true);
         let left = whole.left;
         usage.set(TokenClass::Input, Some(left + self.tool_input.unwrap_or(0)));
+        if let Some(cached) = usage.get(TokenClass::CacheRead) {
+            let mut whole = Whole { left: cached, usage, remark };
+            whole.part(TokenClass::CacheReadAudio, self.cache_read_audio, true);
+            whole.part(TokenClass::CacheReadImage, self.cache_read_image, true);
+            let left = whole.left;
+            usage.set(TokenClass::CacheRead, Some(left));
+        }
     }
 
     fn split_output(&self, includes: Includes, usage: &mut Usage, remark: &mut impl FnMut(Remark)) {

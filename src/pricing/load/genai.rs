@@ -188,6 +188,8 @@ fn class_of(name: &str) -> Option<TokenClass> {
     match name {
         "input_mtok" => Some(TokenClass::Input),
         "cache_read_mtok" => Some(TokenClass::CacheRead),
+        "cache_audio_read_mtok" => Some(TokenClass::CacheReadAudio),
+        "cache_image_read_mtok" => Some(TokenClass::CacheReadImage),
         "cache_write_mtok" => Some(TokenClass::CacheWrite5m),
         "cache_write_1h_mtok" => Some(TokenClass::CacheWrite1h),
         "input_audio_mtok" => Some(TokenClass::AudioInput),

@@ -311,6 +311,8 @@ fn field_of(class: TokenClass) -> &'static [&'static str] {
     match class {
         TokenClass::Input => &["input_cost_per_token"],
         TokenClass::CacheRead => &["cache_read_input_token_cost", "input_cost_per_token_cache_hit"],
+        TokenClass::CacheReadAudio => &["cache_read_input_audio_token_cost"],
+        TokenClass::CacheReadImage => &["cache_read_input_image_token_cost"],
         TokenClass::CacheWrite5m => &["cache_creation_input_token_cost"],
         TokenClass::CacheWrite1h => &["cache_creation_input_token_cost_above_1hr"],
         TokenClass::AudioInput => &["input_cost_per_audio_token"],

@@ -252,9 +252,12 @@ impl Contents {
         // While it only thinks, or when nothing came of it, candidates are not mentioned.
         let is_silent = thoughts.is_some() || standing == Standing::Last;
         let (audio_in, image_in) = (beside_cache("AUDIO"), beside_cache("IMAGE"));
+        let (cache_read_audio, cache_read_image) = (of(cached, "AUDIO", remark), of(cached, "IMAGE", remark));
         Figures {
             input: usage.prompt.read(remark),
             cache_read: usage.cached.read(remark),
+            cache_read_audio,
+            cache_read_image,
             audio_in,
             image_in,
             tool_input: usage.tool_prompt.read(remark),
