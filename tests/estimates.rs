@@ -119,6 +119,15 @@ fn what_a_request_does_not_show_is_named() {
 }
 
 #[test]
+fn models_that_tools_name_are_named() {
+    let tools = json!([{"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-4-7"},
+        {"name": "f", "input_schema": {"type": "object"}, "model": "no tool of the provider's"}]);
+    let request = json!({"model": "claude-sonnet-4-6", "messages": [], "tools": tools}).to_string();
+    let estimate = RequestShape::Anthropic.estimate(request.as_bytes(), None).unwrap();
+    assert_eq!(estimate.others.iter().map(|model| &**model).collect::<Vec<_>>(), ["claude-opus-4-7"]);
+}
+
+#[test]
 fn more_of_anything_never_lowers_the_bound() {
     let bound = |request: &serde_json::Value| {
         RequestShape::OpenAiChat.estimate(request.to_string().as_bytes(), Some("gpt-4o")).unwrap().input

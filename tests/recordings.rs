@@ -193,6 +193,31 @@ fn every_quirk_is_read_or_refused_as_documented() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The advice in `q22` is another model's; a compaction is the model's own work.
+#[test]
+fn steps_beside_the_totals_are_reported_with_their_models() {
+    let mut observer = ApiObserver::new(Api::Anthropic);
+    let file = "quirks/q22__anthropic__anthropic__claude-sonnet-4-6.sse";
+    observer.feed(&fs::read(Path::new(SHIPPED).join(file)).unwrap());
+    observer.finish();
+    let [advice] = observer.report().beside.try_into().unwrap();
+    assert_eq!(advice.model.as_deref(), Some("claude-opus-4-7"));
+    assert_eq!((advice.usage.total_input(), advice.usage.total_output()), (2_728, 3_880));
+
+    let mut observer = ApiObserver::new(Api::Anthropic);
+    let body = r#"{"type": "message", "model": "claude-opus-4-6", "content": [], "stop_reason": "end_turn", "usage": {
+        "input_tokens": 612, "output_tokens": 2819, "iterations": [
+            {"type": "compaction", "input_tokens": 60385, "output_tokens": 522, "cache_read_input_tokens": 9},
+            {"type": "message", "input_tokens": 612, "output_tokens": 2819}]}}"#;
+    observer.body(body.as_bytes());
+    let report = observer.report();
+    let [compaction] = report.beside.as_slice() else { panic!("{report:?}") };
+    assert_eq!(compaction.model, None);
+    assert_eq!((compaction.usage.total_input(), compaction.usage.total_output()), (60_394, 522));
+    assert_eq!(report.usage.total_output(), 2_819);
+    assert!(report.remarks.contains(&UsageBeside));
+}
+
 #[test]
 fn cached_audio_is_told_apart_where_the_provider_does() {
     let mut observer = ApiObserver::new(Api::Gemini);

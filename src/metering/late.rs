@@ -51,7 +51,7 @@ impl AccountHandle {
     pub async fn settle_usage(&self, hold: impl ToHoldId, report: UsageReport) -> Result<Bill> {
         let id = hold.to_hold_id()?;
         let charge = self.price(&id, &report).await?;
-        let receipt = self.settle(&id, measured(&charge, &report.usage)).await?;
+        let receipt = self.settle(&id, measured(&charge, &report.usage, &report)).await?;
         Ok(Bill { receipt, report, charge: Some(charge) })
     }
 
@@ -73,7 +73,7 @@ impl AccountHandle {
     ) -> Result<Bill> {
         let id = hold.to_hold_id()?;
         let charge = self.price(&id, &report).await?;
-        let receipt = self.correct(&id, key, expected, measured(&charge, &report.usage)).await?;
+        let receipt = self.correct(&id, key, expected, measured(&charge, &report.usage, &report)).await?;
         Ok(Bill { receipt, report, charge: Some(charge) })
     }
 
@@ -86,6 +86,6 @@ impl AccountHandle {
             None => None,
         };
         let bare = || Error::new(ErrorKind::InvalidInput, format!("hold has no tariff to price usage at: hold={id}"));
-        tariff.ok_or_else(bare)?.charge(&report.usage, asset).map_err(Error::invalid)
+        tariff.ok_or_else(bare)?.charge_with(&report.usage, &report.beside, asset).map_err(Error::invalid)
     }
 }

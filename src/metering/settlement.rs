@@ -73,8 +73,8 @@ impl Counter {
             .as_ref()
             .ok_or_else(|| Error::invalid("a metered hold needs a tariff: see ReserveCall::tariff"))?;
         let usage = self.estimate.of(report);
-        let charge = tariff.charge(&usage, self.asset).map_err(Error::invalid)?;
-        let measured = measured(&charge, &usage);
+        let charge = tariff.charge_with(&usage, &report.beside, self.asset).map_err(Error::invalid)?;
+        let measured = measured(&charge, &usage, report);
         Ok((charge, measured))
     }
 }
@@ -181,8 +181,10 @@ fn refused(error: &Error, account: &AccountHandle, hold: &HoldId) {
     tracing::error!(account = %account.id(), %hold, %error, "settlement of a stream failed");
 }
 
-pub(super) fn measured(charge: &Charge, usage: &Usage) -> Measured {
-    Measured::new(charge.amount(), usage.total()).with_evidence(charge.evidence())
+pub(super) fn measured(charge: &Charge, usage: &Usage, report: &UsageReport) -> Measured {
+    let beside = report.beside.iter().map(|step| step.usage.total());
+    let tokens = beside.fold(usage.total(), u64::saturating_add);
+    Measured::new(charge.amount(), tokens).with_evidence(charge.evidence())
 }
 
 fn certainty_name(certainty: &Certainty) -> &'static str {

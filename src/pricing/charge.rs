@@ -11,7 +11,7 @@ use super::rates::{Band, ServiceTier};
 use super::tariff::Tariff;
 use super::{PriceError, clip};
 use crate::model::{Amount, Asset, SignedAmount, TariffHash};
-use crate::tokens::{TokenClass, Usage};
+use crate::tokens::{Beside, TokenClass, Usage};
 
 /// What usage costs at a tariff: an exact sum of exact products, rounded up once, and all that explains it.
 ///
@@ -26,11 +26,13 @@ pub struct Charge {
 }
 
 /// One product of a charge: a count at a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
     /// What is counted.
     pub item: Item,
+    /// Whose it is, if not the tariff's model's: another one's that made a step of the response.
+    pub model: Option<Arc<str>>,
     /// How many there are.
     pub count: u64,
     /// What one costs.
@@ -91,17 +93,62 @@ impl Tariff {
     /// [`PriceError::WrongCurrency`] if the asset is another currency; [`PriceError::NoRate`] if tokens were used that
     /// have no price, or nothing that was used has one; [`PriceError::OutOfRange`] if the sum does not fit an amount.
     pub fn charge(&self, usage: &Usage, asset: Asset) -> Result<Charge, PriceError> {
+        self.charge_with(usage, &[], asset)
+    }
+
+    /// The same, with what steps of the response used beside that: each at the rates of its own model
+    /// ([`Tariff::with_other`]), in the branch that its own prompt chooses, without another fee. Steps of a model whose rates
+    /// the tariff lacks are not charged, and named by [`Charge::unpriced`]; so are those of more lines than there is room
+    /// for, which are eight.
+    ///
+    /// # Errors
+    /// As [`Tariff::charge`].
+    pub fn charge_with(&self, usage: &Usage, beside: &[Beside], asset: Asset) -> Result<Charge, PriceError> {
         let tokens = usage.iter().filter(|(class, count)| class.is_token() && *count > 0);
         let band = self.band(usage.total_input());
         let line = |(class, count)| self.line(class, count, band.and_then(|band| band.rates.charged(class)));
         let mut lines = tokens.map(line).collect::<Result<Vec<_>, _>>()?;
         let unpriced = self.add_units(&mut lines, usage, band)?;
-        match unpriced.first() {
-            Some((class, _)) if lines.is_empty() => {
-                Err(PriceError::NoRate { model: clip(self.model()), class: *class })
-            }
-            _ => self.sum(lines, &unpriced, asset),
+        if let (Some((class, _)), true) = (unpriced.first(), lines.is_empty()) {
+            return Err(PriceError::NoRate { model: clip(self.model()), class: *class });
         }
+        let mut unpriced = named(&unpriced);
+        self.add_steps(&mut lines, &mut unpriced, beside)?;
+        self.sum(lines, unpriced, asset)
+    }
+
+    /// Adds lines of steps; names what has no rate.
+    fn add_steps(
+        &self,
+        lines: &mut Vec<Line>,
+        unpriced: &mut Vec<String>,
+        beside: &[Beside],
+    ) -> Result<(), PriceError> {
+        const LINES_MAX: usize = 8;
+        let own = lines.len();
+        for Beside { model, usage } in beside {
+            let band = self.band_of(model.as_deref(), usage.total_input());
+            for (class, count) in usage.iter().filter(|(_, count)| *count > 0) {
+                let has_room = lines.len() < own.saturating_add(LINES_MAX);
+                let rate = band.and_then(|band| band.rates.charged(class));
+                let is_same = |line: &&mut Line| {
+                    line.item == Item::Class(class) && line.model == *model && Some(line.rate) == rate
+                };
+                match (lines.iter_mut().find(is_same), rate) {
+                    (Some(line), Some(rate)) => {
+                        let sum = line.count.checked_add(count).and_then(|sum| Line::new(line.item, sum, rate));
+                        let model = line.model.take();
+                        *line = Line { model, ..sum.ok_or_else(|| self.out_of_range())? };
+                    }
+                    (None, Some(rate)) if has_room => {
+                        let line = Line::new(Item::Class(class), count, rate).ok_or_else(|| self.out_of_range())?;
+                        lines.push(Line { model: model.clone(), ..line });
+                    }
+                    _ => unpriced.push(format!("{count} x {}", label(Item::Class(class), model.as_deref()))),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A line of a class, which must have a rate.
@@ -128,17 +175,11 @@ impl Tariff {
     }
 
     /// The sum of lines with fees and adjustments, rounded up.
-    pub(super) fn sum(
-        &self,
-        mut lines: Vec<Line>,
-        unpriced: &[(TokenClass, u64)],
-        asset: Asset,
-    ) -> Result<Charge, PriceError> {
+    pub(super) fn sum(&self, mut lines: Vec<Line>, unpriced: Vec<String>, asset: Asset) -> Result<Charge, PriceError> {
         self.check_currency(asset)?;
         let content = self.content();
         let fee = Some(self.request_fee()).filter(|fee| !fee.is_zero());
         lines.extend(fee.and_then(|fee| Line::new(Item::Request, 1, fee)));
-        let used = unpriced.iter().map(|(class, count)| format!("{count} x {}", class.name()));
         let bill = Bill {
             model: Arc::clone(&content.model),
             tariff: self.hash(),
@@ -146,7 +187,7 @@ impl Tariff {
             off_peak: self.is_off_peak(),
             lines,
             adjustments: Arc::clone(&content.adjustments),
-            unpriced: used.chain(content.unpriced.iter().cloned()).collect(),
+            unpriced: unpriced.into_iter().chain(content.unpriced.iter().cloned()).collect(),
         };
         bill.charge(asset).ok_or_else(|| self.out_of_range())
     }
@@ -243,7 +284,7 @@ impl Charge {
             tier: self.bill.tier,
             off_peak: self.bill.off_peak,
             asset: self.asset.to_string(),
-            lines: self.bill.lines.iter().map(|line| (line.item.to_string(), line.count, line.rate)).collect(),
+            lines: self.bill.lines.iter().map(|line| (line.label(), line.count, line.rate)).collect(),
             adjustments: Arc::clone(&self.bill.adjustments),
             unpriced,
             exact: self.exact.to_string(),
@@ -263,7 +304,13 @@ impl Charge {
             return Err(malformed(&format!("unknown version {}", evidence.v)));
         }
         let asset: Asset = evidence.asset.parse().map_err(|_| malformed(&evidence.asset))?;
-        let line = |(name, count, rate): &(String, u64, Exact)| Line::new(Item::named(name)?, *count, *rate);
+        let line = |(label, count, rate): &(String, u64, Exact)| {
+            let (name, model) = match label.split_once(OF) {
+                Some((name, model)) => (name, Some(Arc::from(model))),
+                None => (label.as_str(), None),
+            };
+            Some(Line { model, ..Line::new(Item::named(name)?, *count, *rate)? })
+        };
         let lines = evidence.lines.iter().map(line).collect::<Option<Vec<_>>>();
         let bill = Bill {
             model: evidence.model,
@@ -295,7 +342,12 @@ impl fmt::Debug for Charge {
 
 impl Line {
     pub(super) fn new(item: Item, count: u64, rate: Exact) -> Option<Self> {
-        Some(Self { item, count, rate, product: rate.checked_times(count)? })
+        Some(Self { item, model: None, count, rate, product: rate.checked_times(count)? })
+    }
+
+    /// What is counted, and whose it is, if that is another model's: `output of claude-opus-4-7`.
+    pub fn label(&self) -> String {
+        label(self.item, self.model.as_deref())
     }
 }
 
@@ -351,6 +403,21 @@ impl Bill {
 fn rounded_up(exact: Exact, asset: Asset) -> Option<Amount> {
     let units = exact.ceil_units(u32::from(asset.scale()))?;
     Amount::new(i64::try_from(units).ok()?).ok()
+}
+
+/// Between what is counted and the model whose it is.
+const OF: &str = " of ";
+
+fn label(item: Item, model: Option<&str>) -> String {
+    match model {
+        Some(model) => format!("{item}{OF}{model}"),
+        None => item.to_string(),
+    }
+}
+
+/// What was used and has no rate.
+pub(super) fn named(unpriced: &[(TokenClass, u64)]) -> Vec<String> {
+    unpriced.iter().map(|(class, count)| format!("{count} x {}", class.name())).collect()
 }
 
 fn read_hash(text: &str) -> Option<TariffHash> {

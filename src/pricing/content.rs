@@ -51,6 +51,9 @@ pub(super) struct Content {
     /// Whether the standard rates are off-peak ones that were open when the tariff was taken.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) is_off_peak: bool,
+    /// Rates of other models that may make steps of a response, by the names that responses give them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) others: BTreeMap<Arc<str>, Vec<Band>>,
     /// The fee per request.
     pub(super) request: Exact,
     /// Factors that apply.
@@ -65,6 +68,8 @@ pub(super) struct Content {
 const MODEL_BYTES_MAX: usize = 256;
 const ADJUSTMENTS_MAX: usize = 8;
 const ADJUSTMENT_BYTES_MAX: usize = 64;
+const OTHERS_MAX: usize = 4;
+const OTHER_BYTES_MAX: usize = 64;
 
 /// Rates and factors together have at most so many decimals: 128 bits then hold every cost below three million.
 const DECIMALS_MAX: u32 = 32;
@@ -82,6 +87,7 @@ impl Content {
             tiers: BTreeMap::new(),
             off_peak: Vec::new(),
             is_off_peak: false,
+            others: BTreeMap::new(),
             request: Exact::ZERO,
             adjustments: Arc::new([]),
             uplifts: BTreeMap::new(),
@@ -111,6 +117,12 @@ impl Content {
         if let Some(name) = names.find(|name| !is_name(name, ADJUSTMENT_BYTES_MAX)) {
             return Err(format!("adjustment without a plain name: {}", clip(name)));
         }
+        if self.others.len() > OTHERS_MAX {
+            return Err(format!("more than {OTHERS_MAX} other models"));
+        }
+        if let Some(name) = self.others.keys().find(|name| !is_name(name, OTHER_BYTES_MAX)) {
+            return Err(format!("other model without a plain name: {}", clip(name)));
+        }
         if !self.tiers.contains_key(&self.tier) || !self.tiers.contains_key(&ServiceTier::Standard) {
             return Err(format!("no rates for tier {}", self.tier));
         }
@@ -133,9 +145,9 @@ impl Content {
         Ok(())
     }
 
-    /// The branches of every tier, and of all hours.
+    /// The branches of every tier, of all hours, and of other models.
     fn all_bands(&self) -> impl Iterator<Item = &Vec<Band>> {
-        self.tiers.values().chain(self.off_peak.iter().map(|off_peak| &off_peak.bands))
+        self.tiers.values().chain(self.off_peak.iter().map(|off_peak| &off_peak.bands)).chain(self.others.values())
     }
 }
 

@@ -41,7 +41,7 @@ impl fmt::Display for Explanation<'_> {
         writeln!(f, "{}, {}{hours}, tariff {}", charge.model(), charge.tier(), charge.tariff())?;
         for line in charge.lines() {
             let rate = line.rate.to_string();
-            writeln!(f, "  {:<15} {:>12} x {rate:<16} = {}", line.item, line.count, line.product)?;
+            writeln!(f, "  {:<15} {:>12} x {rate:<16} = {}", line.label(), line.count, line.product)?;
         }
         for adjustment in charge.adjustments() {
             writeln!(f, "  {} x {}", adjustment.name, adjustment.factor)?;

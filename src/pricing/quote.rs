@@ -1,6 +1,6 @@
 //! A quote: the most a request can cost.
 
-use super::charge::{Charge, Line};
+use super::charge::{Charge, Line, named};
 use super::exact::Exact;
 use super::rates::Band;
 use super::tariff::Tariff;
@@ -99,7 +99,7 @@ impl Tariff {
                 let dearest = |(is_input, count)| self.dearest(band, is_input, count, reach);
                 let mut lines = sides.map(dearest).collect::<Result<Vec<_>, _>>()?;
                 let unpriced = self.add_units(&mut lines, units, Some(band))?;
-                let charge = self.sum(lines, &unpriced, asset)?;
+                let charge = self.sum(lines, named(&unpriced), asset)?;
                 if worst.as_ref().is_none_or(|worst| worst.exact() < charge.exact()) {
                     worst = Some(charge);
                 }

@@ -173,6 +173,41 @@ impl Tariff {
         self.adjusted(AdjustmentKind::Uplift, format!("uplift {name}"), factor)
     }
 
+    /// This tariff with the rates of another model that may make steps of a response (an adviser), whose usage is not in
+    /// the response's totals but [beside](crate::tokens::UsageReport::beside) them; requests
+    /// [name](crate::tokens::RequestEstimate::others) such models. `model` is the name that responses give it. Its selected
+    /// tier is taken, without its fee and its factors: what this tariff adds, it adds to those steps, too. A quote does not
+    /// foresee them.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use prepaid::Asset;
+    /// use prepaid::pricing::Tariff;
+    /// use prepaid::tokens::{Beside, TokenClass, Usage};
+    ///
+    /// let adviser = Tariff::per_million("anthropic/claude-opus-4-7").input("5").output("25").build()?;
+    /// let tariff = Tariff::per_million("claude-sonnet-4-6").input("3").output("15").build()?;
+    /// let tariff = tariff.with_other("claude-opus-4-7", &adviser)?;
+    /// let advice = Usage::new().with(TokenClass::Input, 2_000).with(TokenClass::Output, 1_000);
+    /// let beside = [Beside { model: Some(Arc::from("claude-opus-4-7")), usage: advice }];
+    /// let charge = tariff.charge_with(&Usage::new().with(TokenClass::Output, 100), &beside, Asset::USD)?;
+    /// assert_eq!(charge.exact().to_string(), "0.0365");
+    /// # Ok::<(), prepaid::pricing::PriceError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PriceError::MalformedTariff`] for a name that is empty or longer than 64 bytes, a fifth model, or prices in another
+    /// currency.
+    pub fn with_other(&self, model: &str, prices: &Self) -> Result<Self, PriceError> {
+        if prices.currency() != self.currency() {
+            let reason = format!("{} is priced in {}", clip(model), prices.currency());
+            return Err(PriceError::MalformedTariff(format!("{}: {reason}", clip(self.model()))));
+        }
+        self.changed(|content| {
+            content.others.insert(Arc::from(model), prices.bands().to_vec());
+        })
+    }
+
     /// This tariff in another currency: one unit of the present one is `rate` units of `currency`, for example the code
     /// of an asset that counts points.
     ///
@@ -204,8 +239,15 @@ impl Tariff {
 
     /// The branch that prices a request with so many prompt tokens.
     pub(super) fn band(&self, prompt_tokens: u64) -> Option<&Band> {
-        let bands = self.bands();
-        bands.iter().rev().find(|band| band.above < prompt_tokens).or_else(|| bands.first())
+        band(self.bands(), prompt_tokens)
+    }
+
+    /// The branch that prices a step of another model, or of this one, with so many prompt tokens.
+    pub(super) fn band_of(&self, model: Option<&str>, prompt_tokens: u64) -> Option<&Band> {
+        match model {
+            Some(model) => band(self.content.others.get(model)?, prompt_tokens),
+            None => self.band(prompt_tokens),
+        }
     }
 
     /// Refuses an asset of another currency: a price in dollars is not a price in points.
@@ -240,6 +282,10 @@ impl fmt::Debug for Tariff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tariff({} {} {})", self.model(), self.tier(), self.hash)
     }
+}
+
+fn band(bands: &[Band], prompt_tokens: u64) -> Option<&Band> {
+    bands.iter().rev().find(|band| band.above < prompt_tokens).or_else(|| bands.first())
 }
 
 /// The name and the factor of a markup of `percent`, or of a discount, if that is below zero.

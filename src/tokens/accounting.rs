@@ -81,6 +81,9 @@ pub struct RequestEstimate {
     pub choices: u64,
     /// What can make the input larger than `input`, none of it visible in the request.
     pub beyond: BTreeSet<Beyond>,
+    /// Other models that tools of the request name, such as an adviser's: what they use is billed beside the totals, at
+    /// prices that the tariff has to have ([`Tariff::with_other`](crate::pricing::Tariff::with_other)).
+    pub others: BTreeSet<Arc<str>>,
 }
 
 /// What a request's body does not show and its provider bills as input all the same.

@@ -11,7 +11,7 @@ mod yardstick;
 
 pub use accounting::{Beyond, Observer, RequestEstimate, TokenAccounting, UnreadableRequest};
 pub use calibration::Calibration;
-pub use report::{Bounds, Certainty, Remark, UsageReport};
+pub use report::{Beside, Bounds, Certainty, Remark, UsageReport};
 pub use request::RequestShape;
 pub use span::Span;
 pub use text::{TextCounter, UnreadableVocabulary, Vocabularies, Vocabulary, VocabularyFile};

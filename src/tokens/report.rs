@@ -17,6 +17,17 @@ pub struct UsageReport {
     pub model: Option<Arc<str>>,
     /// What was odd, and what was done about it.
     pub remarks: BTreeSet<Remark>,
+    /// What the provider says that steps of the response used beside all that.
+    pub beside: Vec<Beside>,
+}
+
+/// What a step of a response used that the response's totals leave out: another model's advice, a compaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// The model whose step it was; none: the same as the response's.
+    pub model: Option<Arc<str>>,
+    /// What the step used.
+    pub usage: Usage,
 }
 
 /// How usage is known.
@@ -61,7 +72,8 @@ pub enum Remark {
     TotalDiffers,
     /// The closing usage came twice, with other numbers: the higher ones were taken.
     UsageRestated,
-    /// The response has steps that its totals leave out (another model's advice, a compaction): they are not billed.
+    /// The response has steps that its totals leave out (another model's advice, a compaction): they are billed apart,
+    /// at their model's prices, where the tariff has those; see [`UsageReport::beside`].
     UsageBeside,
     /// The response ended before the provider's last word: its usage so far was taken, and what came after it counted.
     UsageSoFar,
@@ -89,6 +101,6 @@ pub enum Remark {
 impl UsageReport {
     /// Usage known in this way, with nothing odd about it.
     pub fn new(usage: Usage, certainty: Certainty) -> Self {
-        Self { usage, certainty, model: None, remarks: BTreeSet::new() }
+        Self { usage, certainty, model: None, remarks: BTreeSet::new(), beside: Vec::new() }
     }
 }

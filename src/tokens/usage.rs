@@ -171,6 +171,13 @@ impl Usage {
         self.counts.get(class as usize).copied().flatten()
     }
 
+    /// Adds another usage, class by class.
+    pub fn add(&mut self, other: &Self) {
+        for (class, count) in other.iter() {
+            self.set(class, Some(self.get(class).unwrap_or(0).saturating_add(count)));
+        }
+    }
+
     /// The known classes with their counts, input first.
     pub fn iter(&self) -> impl Iterator<Item = (TokenClass, u64)> + '_ {
         TokenClass::ALL.into_iter().filter_map(|class| Some((class, self.get(class)?)))

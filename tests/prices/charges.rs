@@ -1,8 +1,10 @@
 //! What a charge contains, what it leaves out, and who gets what of it.
 
+use std::sync::Arc;
+
 use prepaid::Asset;
 use prepaid::pricing::{Charge, Item, PriceBook, PriceError, Tariff, explain};
-use prepaid::tokens::{TokenClass, Usage};
+use prepaid::tokens::{Beside, TokenClass, Usage};
 
 fn searched() -> Usage {
     Usage::new().with(TokenClass::Input, 1_000).with(TokenClass::Output, 0).with(TokenClass::WebSearch, 3)
@@ -144,6 +146,55 @@ fn what_is_unpriced_is_cut_in_evidence_before_it_is_too_long() {
     assert!(evidence.len() <= 4096);
     let read = Charge::from_evidence(&evidence).unwrap();
     assert_eq!((read.amount(), read.unpriced().next()), (charge.amount(), Some("3 x web_search")));
+}
+
+fn step(model: Option<&str>, input: u64, output: u64) -> Beside {
+    let usage = Usage::new().with(TokenClass::Input, input).with(TokenClass::Output, output);
+    Beside { model: model.map(Arc::from), usage }
+}
+
+#[test]
+fn steps_of_a_response_are_charged_at_the_rates_of_their_models() {
+    let adviser = Tariff::per_million("p/adviser").input("5").output("25").above(10).input("50").request("1");
+    let adviser = adviser.build().unwrap().with_markup("50").unwrap();
+    let own =
+        Tariff::per_million("m").input("1").output("2").request("0.5").build().unwrap().with_markup("10").unwrap();
+    let tariff = own.with_other("adviser", &adviser).unwrap();
+    assert_ne!(tariff, own);
+    assert_eq!(Tariff::from_bytes(&tariff.to_bytes()).unwrap(), tariff);
+    let usage = Usage::new().with(TokenClass::Input, 1_000).with(TokenClass::Output, 100);
+    // A short prompt and a long one, a step of the model itself, and one of a model that nobody priced.
+    let beside = [
+        step(Some("adviser"), 10, 20),
+        step(Some("adviser"), 11, 30),
+        step(None, 2_000, 0),
+        step(Some("stranger"), 7, 0),
+    ];
+    let charge = tariff.charge_with(&usage, &beside, Asset::USD).unwrap();
+    let lines: Vec<String> = charge.lines().iter().map(|line| format!("{} {}", line.count, line.label())).collect();
+    let expected =
+        ["3000 input", "100 output", "10 input of adviser", "50 output of adviser", "11 input of adviser", "1 request"];
+    assert_eq!(lines, expected);
+    // (3000 x 1 + 100 x 2 + 10 x 5 + 50 x 25 + 11 x 50) / 10^6 + 0.5, and a tenth on top.
+    assert_eq!(charge.exact().to_string(), "0.555555");
+    assert_eq!(charge.unpriced().collect::<Vec<_>>(), ["7 x input of stranger"]);
+    assert!(explain(&charge).to_string().contains("output of adviser"));
+    assert_eq!(Charge::from_evidence(&charge.evidence()).unwrap(), charge);
+    assert_eq!(own.charge_with(&usage, &beside, Asset::USD).unwrap().unpriced().count(), 5);
+    assert_eq!(own.charge_with(&usage, &[], Asset::USD).unwrap(), own.charge(&usage, Asset::USD).unwrap());
+}
+
+#[test]
+fn evidence_of_many_steps_stays_small() {
+    let tariff = Tariff::per_million("m").input("1").output("2").build().unwrap();
+    let name = |index: u64| format!("{index}{}", "x".repeat(63));
+    let tariff = (0..4).fold(tariff.clone(), |all, index| all.with_other(&name(index), &tariff).unwrap());
+    assert!(tariff.with_other(&name(4), &tariff).is_err() && tariff.with_other("", &tariff).is_err());
+    let beside: Vec<Beside> = (0..64).map(|index| step(Some(&name(index % 8)), 1_000 + index, 1)).collect();
+    let charge = tariff.charge_with(&Usage::new().with(TokenClass::Output, 1), &beside, Asset::USD).unwrap();
+    assert!(charge.evidence().len() <= prepaid::model::Measured::EVIDENCE_BYTES_MAX);
+    assert_eq!(Charge::from_evidence(&charge.evidence()).unwrap().exact(), charge.exact());
+    assert_eq!(charge.lines().len(), 9);
 }
 
 #[test]

@@ -7,11 +7,15 @@ use super::channels::{Channel, Channels};
 use super::expect::{Expected, Reasoning};
 use super::figures::Figures;
 use crate::tokens::{
-    Bounds, Certainty, Delivered, Remark, Span, TokenClass, Usage, UsageReport, Vocabulary, Yardstick,
+    Beside, Bounds, Certainty, Delivered, Remark, Span, TokenClass, Usage, UsageReport, Vocabulary, Yardstick,
 };
 
 /// The most a model reasons in one response when nothing limits it: no provider sells more than this.
 const REASONING_MAX: u64 = 131_072;
+
+/// Steps that are kept apart; further ones are added to the last one of their model.
+const STEPS_MAX: usize = 64;
+
 /// Whether a provider's usage is its last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -50,6 +54,7 @@ pub(super) struct Tally {
     /// Why the answer stopped, if it said so.
     stop: Option<Stop>,
     ended: bool,
+    beside: Vec<Beside>,
     remarks: BTreeSet<Remark>,
 }
 
@@ -68,6 +73,7 @@ impl Tally {
             failed: false,
             stop: None,
             ended: false,
+            beside: Vec::new(),
             remarks: BTreeSet::new(),
         }
     }
@@ -125,6 +131,19 @@ impl Tally {
         if figures.output.is_some() {
             self.output = Some(standing);
             self.then = self.delivered();
+        }
+    }
+
+    /// The provider said what steps used that its totals leave out: all of them up to now.
+    pub(super) fn beside(&mut self, steps: impl IntoIterator<Item = Beside>) {
+        self.beside.clear();
+        for step in steps {
+            let is_full = self.beside.len() >= STEPS_MAX;
+            match self.beside.iter_mut().rev().find(|known| known.model == step.model) {
+                Some(known) if is_full => known.usage.add(&step.usage),
+                None if is_full => self.remark(Remark::SkippedEvent),
+                Some(_) | None => self.beside.push(step),
+            }
         }
     }
 
@@ -223,6 +242,7 @@ impl Tally {
         let mut report = UsageReport::new(drawn.point, certainty);
         report.model = self.model.clone().or_else(|| self.expected.model.clone());
         report.remarks = remarks;
+        report.beside = self.beside.clone();
         report
     }
 

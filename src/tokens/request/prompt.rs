@@ -1,6 +1,7 @@
 //! What a prompt is made of: its texts, tools and media, found by walking the request.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -45,6 +46,8 @@ pub(super) struct Prompt<'a> {
     /// Images, audio, documents.
     pub(super) media: Span,
     pub(super) beyond: BTreeSet<Beyond>,
+    /// Other models that tools name.
+    pub(super) others: BTreeSet<Arc<str>>,
 }
 
 impl<'a> Prompt<'a> {
@@ -69,6 +72,7 @@ impl<'a> Prompt<'a> {
             thinks: false,
             media: Span::default(),
             beyond: BTreeSet::new(),
+            others: BTreeSet::new(),
         }
     }
 
@@ -214,6 +218,7 @@ impl<'a> Prompt<'a> {
                 _ if is_hosted(tool) => {
                     self.tool(tool);
                     self.beyond.insert(Beyond::HostedTool);
+                    self.others.extend(tool.get("model").and_then(Value::as_str).map(Arc::from));
                 }
                 _ => self.tool(tool),
             }

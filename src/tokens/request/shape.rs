@@ -85,6 +85,7 @@ impl RequestShape {
             reasoning_cap: first(&request, REASONING_CAPS),
             choices: first(&request, CHOICES).unwrap_or(1).max(1),
             beyond: prompt.beyond,
+            others: prompt.others,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Anthropic messages, plain and as Bedrock's `InvokeModel` wraps them.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::Reader;
@@ -8,7 +10,7 @@ use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
 use crate::metering::observe::json::{Content, Count, List, Object, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
-use crate::tokens::Remark;
+use crate::tokens::{Beside, Remark};
 
 /// Reads message events and whole messages.
 ///
@@ -20,6 +22,8 @@ pub(super) struct Messages {
     shows_thinking: bool,
     /// The part of what was written to caches that lives an hour; only the first usage says.
     long_lived: Option<u64>,
+    /// What the message calls its model.
+    model: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,8 +87,14 @@ struct Delta<'a> {
     content: Content<'a>,
 }
 
+/// The usage of a message, or of one of its steps.
 #[derive(Debug, Default, Deserialize)]
 struct Usage {
+    /// Of a step: what kind it is, and whose it is if not the message's own model's.
+    #[serde(default, rename = "type")]
+    kind: Scalar<String>,
+    #[serde(default)]
+    model: Scalar<String>,
     #[serde(default)]
     input_tokens: Count,
     #[serde(default)]
@@ -97,8 +107,9 @@ struct Usage {
     output_tokens: Count,
     #[serde(default)]
     output_tokens_details: Object<OutputDetails>,
+    /// The steps. What others than messages use is not in the totals.
     #[serde(default)]
-    iterations: List<Iteration>,
+    iterations: List<Self>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,13 +122,6 @@ struct CacheCreation {
 struct OutputDetails {
     #[serde(default)]
     thinking_tokens: Count,
-}
-
-/// A step of the response. What other steps than messages use is not in the totals.
-#[derive(Debug, Deserialize)]
-struct Iteration {
-    #[serde(rename = "type")]
-    kind: String,
 }
 
 impl Reader for Messages {
@@ -210,6 +214,7 @@ impl Messages {
 
     fn model(&mut self, message: &Message<'_>, tally: &mut Tally) {
         self.shows_thinking |= message.model.as_str().contains("claude-3");
+        clip(message.model.as_str()).as_ref().clone_into(&mut self.model);
         tally.model(message.model.as_str());
     }
 
@@ -239,11 +244,22 @@ impl Messages {
     }
 
     fn said(&mut self, usage: &Usage, standing: Standing, tally: &mut Tally) {
-        if usage.iterations.0.iter().any(|iteration| iteration.kind != "message") {
+        let is_beside = |step: &&Usage| step.kind.0.as_ref().is_some_and(|kind| kind != "message");
+        let beside: Vec<Beside> =
+            usage.iterations.0.iter().filter(is_beside).map(|step| self.step(step, tally)).collect();
+        if !beside.is_empty() {
             tally.remark(Remark::UsageBeside);
+            tally.beside(beside);
         }
         let figures = self.figures(usage, tally);
         tally.usage(&figures, standing);
+    }
+
+    fn step(&self, step: &Usage, tally: &mut Tally) -> Beside {
+        let figures = Self::default().figures(step, tally);
+        let usage = figures.split(&mut |remark| tally.remark(remark)).usage;
+        let other = step.model.0.as_deref().filter(|model| !model.is_empty() && **model != *self.model);
+        Beside { model: other.map(clip), usage }
     }
 
     fn figures(&mut self, usage: &Usage, tally: &mut Tally) -> Figures {
@@ -264,4 +280,10 @@ impl Messages {
             ..Figures::default()
         }
     }
+}
+
+/// A model's name, cut where no model's is so long.
+fn clip(model: &str) -> Arc<str> {
+    const NAME_BYTES_MAX: usize = 256;
+    Arc::from(model.get(..model.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default())
 }
