@@ -57,6 +57,13 @@ pub enum ErrorKind {
     /// A cursor of the feed does not fit the database any more: it was restored since. Compare what was consumed with the
     /// journal, then go on with a cursor of the present epoch.
     StaleCursor,
+    /// What was asked for was archived and pruned. For a journal `first` is the first entry that is left, for the feed the
+    /// first position of the bucket from which on nothing is missing (see
+    /// [`Ledger::oldest_cursor`](crate::Ledger::oldest_cursor)). What is before it is in the archives.
+    Pruned {
+        /// The first number that is left.
+        first: u64,
+    },
     /// The ledger was closed.
     Closed,
     /// Another process owns the database: close it there.
@@ -136,6 +143,7 @@ impl Error {
             | ErrorKind::InvalidInput
             | ErrorKind::Spooled
             | ErrorKind::StaleCursor
+            | ErrorKind::Pruned { .. }
             | ErrorKind::Closed
             | ErrorKind::AlreadyOwned
             | ErrorKind::Unsuitable

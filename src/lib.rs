@@ -50,6 +50,7 @@
 //! | know why it said no | [`Refusal`], [`ErrorKind`] |
 //! | be told of low balances, debts, budgets, expiring credit | [`journal::Alerts`] |
 //! | read what happened | [`AccountHandle::journal`], [`AccountHandle::statement`], [`Ledger::feed`], [`Ledger::audit`] |
+//! | move an account's past out of the database | [`manual::retention`] |
 //! | bring another database | [`store::Store`] and its contract |
 //!
 //! # What it promises

@@ -30,6 +30,8 @@ create table prepaid.buckets (
     hold_no bigint not null check (hold_no >= 0),
     account_no bigint not null check (account_no >= 0),
     pause bigint not null,
+    -- Positions up to here are not dense any more: entries were archived and pruned.
+    pruned bigint not null default 0 check (pruned between 0 and position),
     -- Drawn anew by every batch: whoever finds the one it left has missed nothing.
     version bigint not null
 ) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
@@ -60,6 +62,11 @@ create table prepaid.accounts (
     seq bigint not null check (seq >= 0),
     last_position bigint not null check (last_position >= 0),
     last_at bigint not null,
+    -- How far its past is closed, archived and pruned, and where its last checkpoint stands.
+    closed bigint not null check (closed between 0 and seq),
+    archived bigint not null check (archived between 0 and closed),
+    pruned bigint not null check (pruned between 0 and archived),
+    checkpoint bigint not null check (checkpoint >= 0),
     -- Limits: credit, debt, open holds, one hold, all holds, ceiling.
     credit bigint not null check (credit between 0 and 288230376151711744),
     debt bigint check (debt between 0 and 576460752303423488),
@@ -100,6 +107,8 @@ create table prepaid.holds (
     refunded bigint not null check (refunded between 0 and captured),
     opened_at bigint not null,
     deadline bigint not null,
+    -- The account's last entry that names it; 0: none.
+    seq bigint not null check (seq >= 0),
     settled_as bigint check (settled_as between 0 and 576460752303423488),
     settled_as_tokens bigint check (settled_as_tokens >= 0),
     actual bigint check (actual between 0 and 576460752303423488),
@@ -208,10 +217,11 @@ create table prepaid.entries (
 -- `previous` back.
 create unique index entries_milestone on prepaid.entries (bucket, account_no, seq) where seq & 63 = 0;
 
--- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position.
+-- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position; 0 when that was
+-- pruned.
 create table prepaid.keys (
     bucket smallint not null,
-    target bigint not null check (target <> 0),
+    target bigint not null,
     hash bytea not null check (length(hash) = 16),
     primary key (bucket, hash)
 );

@@ -23,10 +23,12 @@ create table buckets (
     hold_no integer not null check (hold_no >= 0),
     account_no integer not null check (account_no >= 0),
     pause integer not null,
-    indexed integer not null check (indexed between 0 and hold_no)
+    indexed integer not null check (indexed between 0 and hold_no),
+    -- Positions up to here are not dense any more: entries were archived and pruned.
+    pruned integer not null check (pruned between 0 and position)
 ) strict;
 
-insert into buckets values (0, 0, 0, 0, 0, 0);
+insert into buckets values (0, 0, 0, 0, 0, 0, 0);
 
 -- Running totals: always the sum of the account's entries.
 create table accounts (
@@ -70,6 +72,11 @@ create table accounts (
     head blob not null check (length(head) = 32),
     last_position integer not null check (last_position >= 0),
     last_at integer not null,
+    -- How far its past is closed, archived and pruned, and where its last checkpoint stands.
+    closed integer not null check (closed >= 0),
+    archived integer not null check (archived between 0 and closed),
+    pruned integer not null check (pruned between 0 and archived),
+    checkpoint integer not null check (checkpoint >= 0),
     check (available + held + revenue + funding + promotion + breakage + write_off = 0)
 ) strict;
 
@@ -103,6 +110,8 @@ create table holds (
     deadline integer not null,
     closed_at integer,
     due integer,
+    -- The account's last entry that names it; 0: none.
+    seq integer not null check (seq >= 0),
     check (held = 0 or state = 0)
 ) strict;
 
@@ -196,15 +205,18 @@ create trigger entries_are_not_changed before update on entries begin
     select raise(abort, 'the journal is append-only');
 end;
 
-create trigger entries_are_not_removed before delete on entries begin
+-- What is archived may go, and nothing else: entries up to the cut of their account's last checkpoint.
+create trigger entries_are_not_removed before delete on entries
+when old.seq > coalesce((select archived from accounts where account_no = old.account_no), 0) begin
     select raise(abort, 'the journal is append-only');
 end;
 
--- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position. The keys of the
+-- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position; 0 when that
+-- was pruned. The keys of the
 -- newest holds, those above `buckets.indexed`, may still be missing: look for them in the holds.
 create table keys (
     hash blob not null primary key check (length(hash) = 16),
-    target integer not null check (target <> 0)
+    target integer not null
 ) strict, without rowid;
 
 -- The rows each of the newest batches changed, as bytes.

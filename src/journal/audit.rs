@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::refold::{Refolded, RefoldedHold};
+use super::chronicle::Chronicle;
+use super::refold::RefoldedHold;
 use crate::error::Result;
 use crate::kernel::{Counters, KeyTarget, invariant};
 use crate::model::{Account, AccountId, Entry, Hold, HoldState, KeyHash, LedgerId};
@@ -14,8 +15,10 @@ use crate::store::{Record, Store};
 ///
 /// It recomputes, in one snapshot of each bucket: that postings sum to zero; totals and balances after every entry;
 /// dense numbers; the hash chains; every hold from the entries that name it; refunds; lots, what holds have of
-/// them and what expired; budgets, what their windows counted and that they admitted what was reserved; what keys lead to. What the
-/// journal does not record it cannot judge: usage reported on holds that are open, their deadlines, and tombstones.
+/// them and what expired; budgets, what their windows counted and that they admitted what was reserved; what keys lead to.
+/// An account whose past was pruned is recomputed from its last checkpoint on. What the journal does not record it cannot
+/// judge: usage reported on holds that are open, their deadlines, and tombstones; what was pruned only its
+/// [archive](super::archive) can.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Audit {
@@ -29,6 +32,8 @@ pub struct Audit {
     pub tombstones: u64,
     /// Entries looked at.
     pub entries: u64,
+    /// Entries that were archived and pruned.
+    pub pruned: u64,
     /// What does not agree; the first thousand.
     pub findings: Vec<Finding>,
     /// How many findings there were in all.
@@ -101,7 +106,10 @@ struct Auditor {
     audit: Audit,
     counters: Counters,
     position: u64,
-    accounts: HashMap<i64, Refolded>,
+    /// Up to which position entries may be gone, and how many are.
+    pruned: u64,
+    missing: u64,
+    accounts: HashMap<i64, Chronicle>,
     names: HashMap<i64, AccountId>,
     keys: HashMap<KeyHash, KeyTarget>,
     expected_keys: Vec<(KeyHash, KeyTarget, String)>,
@@ -114,6 +122,8 @@ impl Auditor {
             audit,
             counters: Counters::default(),
             position: 0,
+            pruned: 0,
+            missing: 0,
             accounts: HashMap::new(),
             names: HashMap::new(),
             keys: HashMap::new(),
@@ -124,23 +134,29 @@ impl Auditor {
     fn visit(&mut self, record: Record) {
         match record {
             Record::Counters(counters) => self.counters = counters,
+            Record::Pruned(until) => self.pruned = until,
+            Record::Checkpoint(entry) => {
+                self.accounts.entry(entry.account_number).or_default().expect(&entry, &mut self.audit);
+            }
             Record::Entry(entry) => self.entry(&entry),
             Record::Account(account) => self.account(&account),
             Record::Hold(hold) => self.hold(&hold),
             Record::Lot(lot) => {
                 let place = format!("lot {} of account {}", lot.number, lot.account_number);
-                self.accounts.entry(lot.account_number).or_default().credit.compare_lot(&lot, &place, &mut self.audit);
+                let account = self.accounts.entry(lot.account_number).or_default();
+                account.folded.credit.compare_lot(&lot, &place, &mut self.audit);
             }
             Record::Budget(budget) => {
                 let place = format!("budget {} of account {}", budget.number, budget.account_number);
                 let account = self.accounts.entry(budget.account_number).or_default();
-                account.credit.compare_budget(&budget, &place, &mut self.audit);
+                account.folded.credit.compare_budget(&budget, &place, &mut self.audit);
             }
             Record::Window(window) => {
                 let place = format!("{:?}", window.key);
                 let account = self.accounts.entry(window.key.account).or_default();
-                account.credit.compare_window(&window, &place, &mut self.audit);
+                account.folded.credit.compare_window(&window, &place, &mut self.audit);
             }
+            Record::Key(_, KeyTarget::Gone) => {}
             Record::Key(key, target) => {
                 self.keys.insert(key, target);
             }
@@ -150,18 +166,13 @@ impl Auditor {
     fn entry(&mut self, entry: &Entry) {
         self.audit.entries += 1;
         let place = format!("{}/{}", entry.account, entry.seq);
-        if entry.position != self.position.saturating_add(1) {
+        let skipped = entry.position.checked_sub(self.position.saturating_add(1));
+        if skipped.is_none_or(|skipped| skipped > 0 && entry.position > self.pruned.saturating_add(1)) {
             self.audit.find("dense_positions", &place, format!("position {} after {}", entry.position, self.position));
         }
+        self.missing = self.missing.saturating_add(skipped.unwrap_or(0));
         self.position = entry.position;
-        if let Some(key) = &entry.key {
-            let hash = match &entry.hold {
-                None => KeyHash::money(&entry.account, key),
-                Some(hold) if entry.kind == crate::model::EntryKind::Refund => {
-                    KeyHash::refund(&entry.account, hold, key)
-                }
-                Some(hold) => KeyHash::correct(&entry.account, hold, key),
-            };
+        if let Some(hash) = entry.operation() {
             self.expected_keys.push((hash, KeyTarget::Entry(entry.position), place));
         }
         let account = self.accounts.entry(entry.account_number).or_default();
@@ -176,7 +187,11 @@ impl Auditor {
         }
         match self.accounts.get_mut(&account.number) {
             None => self.audit.find("posted_matches_journal", &account.id, "account without entries"),
-            Some(refolded) => refolded.compare(account, &mut self.audit),
+            Some(chronicle) => {
+                let pruned = chronicle.compare(account, &mut self.audit);
+                self.audit.pruned = self.audit.pruned.saturating_add(pruned);
+                self.missing = self.missing.wrapping_sub(pruned);
+            }
         }
     }
 
@@ -198,16 +213,23 @@ impl Auditor {
             HoldState::Open => self.audit.open_holds += 1,
             HoldState::Lapsed | HoldState::Settled | HoldState::Released | HoldState::Sealed => {}
         }
-        if hold.terms.is_none() && !account.knows(&hold.id) {
+        if account.waits(hold) {
+            return;
+        }
+        if hold.terms.is_none() && !account.folded.knows(&hold.id) {
             self.audit.tombstones += 1;
             return;
         }
-        account.take(&hold.id).unwrap_or_default().compare(hold, &place, &mut self.audit);
+        account.folded.take(&hold.id).unwrap_or_default().compare(hold, &place, &mut self.audit);
     }
 
     fn finish(&mut self) -> Audit {
         if self.counters.position != self.position {
             let detail = format!("bucket says {}, journal ends at {}", self.counters.position, self.position);
+            self.audit.find("dense_positions", "bucket", detail);
+        }
+        if self.missing != 0 {
+            let detail = "more or fewer entries are gone than accounts say";
             self.audit.find("dense_positions", "bucket", detail);
         }
         for (key, target, place) in std::mem::take(&mut self.expected_keys) {
@@ -219,7 +241,7 @@ impl Auditor {
             self.audit.find("key_means_one_thing", key, "key leads nowhere");
         }
         for account in self.accounts.values() {
-            account.finish(&mut self.audit);
+            account.folded.finish(&mut self.audit);
         }
         std::mem::take(&mut self.audit)
     }
@@ -234,7 +256,8 @@ impl RefoldedHold {
         }
         let cost = if hold.state == HoldState::Open { self.cost } else { hold.cost() };
         let row = (Some(hold.state), hold.held, cost, hold.captured, hold.written_off, hold.refunded);
-        if said != row {
+        if said != row || self.seq != hold.seq {
+            let (said, row) = ((said, self.seq), (row, hold.seq));
             audit.find("resolved_once", place, format!("journal says {said:?}, row is {row:?}"));
         }
     }

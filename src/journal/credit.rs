@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Audit;
-use super::refold::RefoldedHold;
+use super::refold::{GoneCredit, RefoldedHold};
 use crate::model::{
-    Account, Amount, Books, Budget, BudgetBody, BudgetWindow, Charged, Entry, EntryKind, HoldState, Limits, Lot,
-    LotClass, LotPart, LotTerms, Metric, Moves, Quantity, Renewed, Scope, SignedAmount, Take, Tally, Timestamp,
+    Account, Amount, Books, Budget, BudgetBody, BudgetStanding, BudgetWindow, Charged, Checkpoint, Entry, EntryKind,
+    HoldState, Limits, Lot, LotClass, LotPart, LotStanding, LotTerms, Metric, Moves, Quantity, Renewed, Scope,
+    SignedAmount, Take, Tally, Timestamp, WindowStanding,
 };
 
 /// What the account's entries so far make of its lots and budgets.
@@ -44,6 +45,62 @@ struct Parts {
 }
 
 impl Credit {
+    /// How lots and budgets stood at a checkpoint's cut.
+    pub(super) fn of(checkpoint: &Checkpoint) -> Self {
+        let mut credit = Self { last_lot: checkpoint.last_lot, ..Self::default() };
+        for LotStanding { number, terms, amount, free, created_at } in &checkpoint.lots {
+            let (terms, amount, free, created_at) = (Arc::clone(terms), *amount, units(*free), *created_at);
+            credit.lots.insert(*number, RefoldedLot { terms, amount, free, created_at });
+        }
+        for BudgetStanding { body, version } in &checkpoint.budgets {
+            credit.last_budget = credit.last_budget.max(body.number);
+            credit.of_scope.entry(body.scope.clone()).or_default().insert(body.number);
+            credit.budgets.insert(body.number, (body.clone(), *version));
+        }
+        credit.windows.extend(checkpoint.windows.iter().map(|window| ((window.budget, window.start), window.tally)));
+        credit
+    }
+
+    /// Writes how lots and budgets stand into a checkpoint of now: those that are not over, and those its holds name.
+    /// Answers the lots and windows that are over.
+    pub(super) fn stand(&self, checkpoint: &mut Checkpoint) -> GoneCredit {
+        let (mut lots, mut windows) = (Vec::new(), Vec::new());
+        let (mut live_lots, mut live_windows) = (Vec::new(), Vec::new());
+        checkpoint.last_lot = self.last_lot;
+        let budgets = self.budgets.values();
+        checkpoint.budgets =
+            budgets.map(|(body, version)| BudgetStanding { body: body.clone(), version: *version }).collect();
+        let over = checkpoint.over();
+        for (number, RefoldedLot { terms, amount, free, created_at }) in &self.lots {
+            if over.has_lot(*number, terms.expiry, *free == 0) {
+                lots.push(*number);
+                continue;
+            }
+            let free = i64::try_from(*free).ok().and_then(|units| Amount::new(units).ok()).unwrap_or_default();
+            let (number, amount, created_at) = (*number, *amount, *created_at);
+            live_lots.push(LotStanding { number, terms: Arc::clone(terms), amount, free, created_at });
+        }
+        for ((budget, start), tally) in &self.windows {
+            if over.has_window(*budget, *start) {
+                windows.push((*budget, *start));
+            } else {
+                live_windows.push(WindowStanding { budget: *budget, start: *start, tally: *tally });
+            }
+        }
+        (checkpoint.lots, checkpoint.windows) = (live_lots, live_windows);
+        (lots, windows)
+    }
+
+    /// Lets go of lots and windows that are over.
+    pub(super) fn forget(&mut self, (lots, windows): &GoneCredit) {
+        for number in lots {
+            self.lots.remove(number);
+        }
+        for window in windows {
+            self.windows.remove(window);
+        }
+    }
+
     /// A lot was granted.
     pub(super) fn grant(&mut self, entry: &Entry, lot: u32, terms: &Arc<LotTerms>, place: &str, audit: &mut Audit) {
         let amount = entry.changes.available.positive_part();

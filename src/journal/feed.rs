@@ -119,6 +119,9 @@ pub(crate) async fn feed(store: &Arc<dyn Store>, cursor: &Cursor, limit: u32) ->
     let share = limit.div_ceil(u32::from(store.buckets()).max(1)).max(limit.min(FULL_SHARE));
     let reads = (0..store.buckets()).map(|bucket| store.feed(bucket, cursor.position(bucket), share));
     let mut waiting: Vec<VecDeque<Entry>> = try_join_all(reads).await?.into_iter().map(VecDeque::from).collect();
+    for (bucket, entries) in (0..).zip(&waiting) {
+        check_dense(store, bucket, cursor.position(bucket), entries).await?;
+    }
     let mut page = FeedPage { entries: Vec::new(), cursor: cursor.clone() };
     while page.entries.len() < limit as usize {
         let heads = (0_u16..).zip(&mut waiting).filter_map(|(bucket, entries)| Some((entries.front()?.at, bucket)));
@@ -132,6 +135,35 @@ pub(crate) async fn feed(store: &Arc<dyn Store>, cursor: &Cursor, limit: u32) ->
         page.entries.push(entry);
     }
     Ok(page)
+}
+
+/// Refuses a page in which entries are missing: they were pruned.
+async fn check_dense(store: &Arc<dyn Store>, bucket: u16, after: u64, entries: &VecDeque<Entry>) -> Result<()> {
+    if entries.iter().map(|entry| entry.position).eq((after.saturating_add(1)..).take(entries.len())) {
+        return Ok(());
+    }
+    let first = store.pruned(bucket).await?.saturating_add(1);
+    if first <= after.saturating_add(1) {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("feed is torn, restore a backup: bucket={bucket} after={after}"),
+        ));
+    }
+    let message =
+        format!("entries after the cursor were pruned, what is left whole begins later: bucket={bucket} first={first}");
+    Err(Error::new(ErrorKind::Pruned { first }, message))
+}
+
+/// The oldest place after which the feed is whole.
+pub(crate) async fn oldest(store: &Arc<dyn Store>) -> Result<Cursor> {
+    let mut cursor = Cursor::beginning(store.epoch().await?);
+    for bucket in 0..store.buckets() {
+        let pruned = store.pruned(bucket).await?;
+        if pruned > 0 {
+            cursor.advance(bucket, pruned);
+        }
+    }
+    Ok(cursor)
 }
 
 /// So many entries are asked of every bucket, however many buckets share a page.

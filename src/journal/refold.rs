@@ -1,25 +1,31 @@
 //! An account and its holds, folded again from the journal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Audit;
 use super::credit::Credit;
 use crate::kernel::invariant;
 use crate::model::{
-    Account, Amount, Body, Books, ChainHash, Charged, CloseBody, Entry, EntryKind, HoldId, HoldState, LedgerId, Limits,
-    Pinned, Policy, Quantity, Renewed, SignedAmount, Status, Take, Terms, Timestamp,
+    Account, Amount, ArchiveDigest, Body, Books, ChainHash, Charged, Checkpoint, CloseBody, Entry, EntryKind, HoldId,
+    HoldStanding, HoldState, LedgerId, Limits, Pinned, Policy, Quantity, Renewed, SignedAmount, Status, Take, Terms,
+    Timestamp,
 };
+
+/// Lots, and windows by budget and time, that were over at a cut.
+pub(super) type GoneCredit = (Vec<u32>, Vec<(u32, Timestamp)>);
 
 /// An account as its entries so far make it.
 #[derive(Debug, Default)]
 pub(super) struct Refolded {
     name: String,
-    seq: u64,
+    pub(super) seq: u64,
     last_position: u64,
-    at: Timestamp,
-    head: Option<ChainHash>,
-    books: Books,
+    /// The entry before the next one is gone, and with it where it stood.
+    unlinked: bool,
+    pub(super) at: Timestamp,
+    pub(super) head: Option<ChainHash>,
+    pub(super) books: Books,
     status: Status,
     limits: Limits,
     policy: Policy,
@@ -39,16 +45,77 @@ pub(super) struct RefoldedHold {
     pub(super) captured: Amount,
     pub(super) written_off: Amount,
     pub(super) refunded: Amount,
+    /// The last entry that names it.
+    pub(super) seq: u64,
     pub(super) terms: Option<Arc<Terms>>,
     pub(super) windows: Vec<Charged>,
     pub(super) takes: Vec<Take>,
 }
 
 impl Refolded {
+    /// The account as it stood at a checkpoint's cut.
+    pub(super) fn of(account: &str, checkpoint: &Checkpoint) -> Self {
+        let holds = checkpoint.holds.iter().map(|hold| (hold.id.clone(), RefoldedHold::of(hold)));
+        let count = |state| checkpoint.holds.iter().filter(|hold| hold.state == state).count();
+        Self {
+            name: account.to_owned(),
+            seq: checkpoint.cut,
+            unlinked: true,
+            at: checkpoint.at,
+            head: Some(checkpoint.hash),
+            books: checkpoint.books,
+            status: checkpoint.status,
+            limits: checkpoint.limits,
+            policy: checkpoint.policy,
+            holds: holds.collect(),
+            credit: Credit::of(checkpoint),
+            open: u32::try_from(count(HoldState::Open)).unwrap_or(u32::MAX),
+            lapsed: u32::try_from(count(HoldState::Lapsed)).unwrap_or(u32::MAX),
+            ..Self::default()
+        }
+    }
+
+    /// The account as it stands, as the checkpoint of an archive that ends here: with the holds that are not final and
+    /// those among `later`, which have entries after this one. Answers also the lots and windows that are over.
+    pub(super) fn stand(&self, later: &HashSet<HoldId>, archive: ArchiveDigest) -> (Checkpoint, GoneCredit) {
+        let is_final = |hold: &RefoldedHold| !matches!(hold.state, Some(HoldState::Open | HoldState::Lapsed));
+        let carried = self.holds.iter().filter(|(id, hold)| !is_final(hold) || later.contains(*id));
+        let mut holds: Vec<_> = carried.filter_map(|(id, hold)| hold.stand(id)).collect();
+        holds.sort_unstable_by(|one, next| one.id.cmp(&next.id));
+        let mut checkpoint = Checkpoint {
+            cut: self.seq,
+            at: self.at,
+            hash: self.head.unwrap_or_default(),
+            archive,
+            books: self.books,
+            status: self.status,
+            limits: self.limits,
+            policy: self.policy,
+            last_lot: 0,
+            lots: Vec::new(),
+            budgets: Vec::new(),
+            windows: Vec::new(),
+            holds,
+        };
+        let gone = self.credit.stand(&mut checkpoint);
+        (checkpoint, gone)
+    }
+
+    /// Compares how the account stands at a checkpoint's cut with what the checkpoint says, and lets go of what it does.
+    pub(super) fn pass(&mut self, checkpoint: &Checkpoint, place: &str, audit: &mut Audit) {
+        let later = checkpoint.holds.iter().map(|hold| hold.id.clone()).collect();
+        let (stands, gone) = self.stand(&later, checkpoint.archive);
+        if stands != *checkpoint {
+            audit.find("checkpoint_matches_journal", place, format!("should be {stands:?}, is {checkpoint:?}"));
+        }
+        self.credit.forget(&gone);
+    }
+
     /// Takes the account's next entry in.
     pub(super) fn fold(&mut self, ledger: LedgerId, entry: &Entry, audit: &mut Audit) {
         let place = format!("{}/{}", entry.account, entry.seq);
-        if entry.seq != self.seq.saturating_add(1) || entry.previous != self.last_position {
+        let follows = self.unlinked || entry.previous == self.last_position;
+        if entry.seq != self.seq.saturating_add(1) || !follows {
             audit.find("dense_seq", &place, format!("follows {} at {}", self.seq, self.last_position));
         }
         if entry.at < self.at {
@@ -80,6 +147,7 @@ impl Refolded {
         self.head = Some(entry.hash);
         self.seq = entry.seq;
         self.last_position = entry.position;
+        self.unlinked = false;
         self.at = entry.at;
     }
 
@@ -114,6 +182,11 @@ impl Refolded {
                 EntryKind::Deposit | EntryKind::Withdrawal | EntryKind::Adjustment | EntryKind::WriteOff,
                 Body::Money { lots, .. },
             ) => self.credit.take(lots, place, audit),
+            (EntryKind::Checkpoint, Body::Checkpoint(checkpoint)) => {
+                if checkpoint.cut >= entry.seq || !entry.changes.is_zero() {
+                    audit.find("checkpoint_matches_journal", place, format!("its cut is {}", checkpoint.cut));
+                }
+            }
             (kind, _) => audit.find("readable", place, format!("body does not belong to {}", kind.name())),
         }
     }
@@ -131,6 +204,7 @@ impl Refolded {
         self.open = self.open.saturating_add(u32::from(opens));
         let before = hold.clone();
         hold.state = Some(HoldState::Open);
+        hold.seq = entry.seq;
         hold.held = hold.held.checked_add(entry.changes.held.positive_part()).unwrap_or(Amount::MAX);
         hold.takes = takes.to_vec();
         if let Some(pinned) = pinned {
@@ -150,6 +224,7 @@ impl Refolded {
             return audit.find("refund_bound", place, "refund of a hold the journal does not know");
         };
         let before = hold.clone();
+        hold.seq = entry.seq;
         hold.refunded = hold.refunded.checked_add(entry.changes.available.positive_part()).unwrap_or(Amount::MAX);
         hold.takes = takes.to_vec();
         self.credit.hold(entry, &before, hold, renewed, audit);
@@ -193,6 +268,7 @@ impl Refolded {
             captured: close.captured,
             written_off: close.written_off,
             refunded: hold.refunded,
+            seq: entry.seq,
             terms: hold.terms.take(),
             windows: std::mem::take(&mut hold.windows),
             takes: close.takes.clone(),
@@ -250,6 +326,21 @@ impl Refolded {
         for id in self.holds.keys() {
             audit.find("held_matches_holds", format!("{} of {}", id, self.name), "entries without a hold");
         }
+    }
+}
+
+impl RefoldedHold {
+    fn of(standing: &HoldStanding) -> Self {
+        let HoldStanding { state, held, cost, captured, written_off, refunded, terms, windows, takes, .. } =
+            standing.clone();
+        let state = Some(state);
+        Self { state, held, cost, captured, written_off, refunded, seq: 0, terms, windows, takes }
+    }
+
+    fn stand(&self, id: &HoldId) -> Option<HoldStanding> {
+        let Self { state, held, cost, captured, written_off, refunded, seq: _, terms, windows, takes } = self.clone();
+        let id = id.clone();
+        Some(HoldStanding { id, state: state?, held, cost, captured, written_off, refunded, terms, windows, takes })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::decide;
 use super::draft::{Draft, Need, Stop};
 use super::lots::{Lots, Mark};
-use super::{Action, ChangeSet, Command, Counters, KeyTarget, Operation, ReadSet, Refusal, Reply, Snapshot};
+use super::{Action, ChangeSet, Command, Counters, KeyTarget, Operation, Pruned, ReadSet, Refusal, Reply, Snapshot};
 use crate::model::{
     Account, AccountId, Balance, Budget, BudgetKey, BudgetWindow, Entry, Hold, KeyHash, LotKey, Timestamp, WindowKey,
 };
@@ -53,6 +53,7 @@ impl Batch {
         for command in &self.commands {
             reads.accounts.push(command.account().clone());
             reads.holds.extend(command.hold_key());
+            reads.holds.extend(command.further_holds());
             reads.operations.extend(command.operation().map(|(key, _)| key));
         }
         reads
@@ -99,6 +100,7 @@ pub(super) struct Working<'a> {
     windows: BTreeMap<WindowKey, BudgetWindow>,
     keys: Vec<(KeyHash, KeyTarget)>,
     entries: Vec<Entry>,
+    pruned: Pruned,
 }
 
 impl<'a> Working<'a> {
@@ -115,6 +117,7 @@ impl<'a> Working<'a> {
             windows: BTreeMap::new(),
             keys: Vec::with_capacity(commands),
             entries: Vec::with_capacity(commands),
+            pruned: Pruned::default(),
         }
     }
 
@@ -128,6 +131,11 @@ impl<'a> Working<'a> {
 
     pub(super) fn hold(&self, key: KeyHash) -> Option<Arc<Hold>> {
         self.holds.get(&key).map(|(hold, _)| hold).or_else(|| self.snapshot.holds.get(&key)).map(Arc::clone)
+    }
+
+    /// Whether a key leads to what was archived and is gone.
+    pub(super) fn is_gone(&self, key: KeyHash) -> bool {
+        self.snapshot.gone.contains(&key)
     }
 
     pub(super) fn operation(&self, key: KeyHash) -> Option<&Operation> {
@@ -221,11 +229,23 @@ impl<'a> Working<'a> {
         now: Timestamp,
         new: bool,
     ) -> Result<(Result<super::Outcome, Refusal>, Option<Account>), Need> {
+        let past = account.past;
         let mut draft = Draft::new(self, account, now);
         match decide::decide(&mut draft, command) {
             Ok(outcome) => {
-                let Draft { account, holds, lots, windows, budget, entries, operation, position, hold_number, .. } =
-                    draft;
+                let Draft {
+                    account,
+                    holds,
+                    lots,
+                    windows,
+                    budget,
+                    entries,
+                    operation,
+                    pruned,
+                    position,
+                    hold_number,
+                    ..
+                } = draft;
                 super::invariant::check(&account, &holds, &entries);
                 let wrote = !entries.is_empty();
                 self.counters.position = position;
@@ -239,7 +259,8 @@ impl<'a> Working<'a> {
                     self.operations.insert(key, operation);
                 }
                 self.entries.extend(entries);
-                if wrote || new {
+                self.pruned.extend(pruned);
+                if wrote || new || account.past != past {
                     self.keep_account(account.clone(), new);
                 }
                 Ok((Ok(outcome), wrote.then_some(account)))
@@ -286,8 +307,13 @@ impl<'a> Working<'a> {
 
     /// The changes folded to one row per key, in a fixed order.
     fn into_changes(self) -> ChangeSet {
-        let mut changes =
-            ChangeSet { counters: self.counters, keys: self.keys, entries: self.entries, ..ChangeSet::default() };
+        let mut changes = ChangeSet {
+            counters: self.counters,
+            keys: self.keys,
+            entries: self.entries,
+            pruned: self.pruned,
+            ..ChangeSet::default()
+        };
         for (account, new) in self.accounts.into_values() {
             if new { &mut changes.new_accounts } else { &mut changes.accounts }.push(account);
         }

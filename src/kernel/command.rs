@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::model::codec::Writer;
 use crate::model::{
-    AccountId, Against, Amount, ArgumentsHash, Asset, CallToken, Cap, HoldId, KeyHash, Lease, Limits, LotTerms,
-    Measured, Metadata, Metric, OperationKey, Policy, Scope, SignedAmount, Status, Terms, Window,
+    AccountId, Against, Amount, ArgumentsHash, Asset, CallToken, Cap, Checkpoint, Entry, HoldId, KeyHash, Lease,
+    Limits, LotKey, LotTerms, Measured, Metadata, Metric, OperationKey, Policy, Scope, SignedAmount, Status, Terms,
+    Window, WindowKey,
 };
 
 /// One command to one account, with the keys it is found by worked out beforehand, off the writer's path.
@@ -81,6 +82,13 @@ pub enum Action {
         above_ceiling: bool,
         metadata: Option<Metadata>,
     },
+    /// Closes the books over what is final by an entry.
+    CloseBooks { until: u64 },
+    /// Writes down how the account stood at the cut of the archive that follows entry `after`, and takes lots and windows
+    /// away that were over by then.
+    Checkpoint { after: u64, checkpoint: Arc<Checkpoint>, lots: Vec<LotKey>, windows: Vec<WindowKey> },
+    /// Takes archived entries away, the next ones in order, and the holds whose last entry is among them.
+    Prune { entries: Arc<[Entry]> },
 }
 
 impl Command {
@@ -106,6 +114,16 @@ impl Command {
         self.hold_key
     }
 
+    /// What further holds are found by that it has to know.
+    pub fn further_holds(&self) -> Vec<KeyHash> {
+        let key = |hold: &HoldId| KeyHash::hold(&self.account, hold);
+        match &self.action {
+            Action::Checkpoint { checkpoint, .. } => checkpoint.holds.iter().map(|hold| key(&hold.id)).collect(),
+            Action::Prune { entries } => entries.iter().filter_map(|entry| entry.hold.as_ref()).map(key).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What its operation key is found by, and the hash of its arguments.
     pub fn operation(&self) -> Option<(KeyHash, ArgumentsHash)> {
         self.operation
@@ -128,7 +146,10 @@ impl Command {
             | Action::Extend { .. }
             | Action::Debit { .. }
             | Action::Refund { .. }
-            | Action::Correct { .. } => true,
+            | Action::Correct { .. }
+            | Action::CloseBooks { .. }
+            | Action::Checkpoint { .. }
+            | Action::Prune { .. } => true,
             Action::Renew { .. }
             | Action::Report { .. }
             | Action::Settle { .. }
@@ -155,7 +176,10 @@ impl Action {
             | Self::SetBudget { .. }
             | Self::RemoveBudget { .. }
             | Self::SetLimits { .. }
-            | Self::SetStatus { .. } => None,
+            | Self::SetStatus { .. }
+            | Self::CloseBooks { .. }
+            | Self::Checkpoint { .. }
+            | Self::Prune { .. } => None,
             Self::Reserve { hold, .. }
             | Self::Renew { hold, .. }
             | Self::Extend { hold, .. }
@@ -197,6 +221,9 @@ impl Action {
             Self::Seal { .. } => "seal",
             Self::Refund { .. } => "refund",
             Self::Correct { .. } => "correct",
+            Self::CloseBooks { .. } => "close_books",
+            Self::Checkpoint { .. } => "checkpoint",
+            Self::Prune { .. } => "prune",
         }
     }
 
@@ -250,7 +277,10 @@ impl Action {
             | Self::Release { .. }
             | Self::Abandon { .. }
             | Self::Lapse { .. }
-            | Self::Seal { .. } => return None,
+            | Self::Seal { .. }
+            | Self::CloseBooks { .. }
+            | Self::Checkpoint { .. }
+            | Self::Prune { .. } => return None,
         };
         Some((key, ArgumentsHash::of(&arguments.finish())))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::batch::Working;
 use super::lots::Lots;
-use super::{Operation, Refusal};
+use super::{Operation, Pruned, Refusal};
 use crate::model::{
     Account, Amount, ArgumentsHash, Body, Books, Budget, BudgetKey, BudgetWindow, Entry, EntryKind, Hold, HoldId,
     KeyHash, Label, LotMove, Metadata, Moves, OperationKey, Tally, Timestamp, WindowKey, WindowMove,
@@ -58,6 +58,7 @@ pub(super) struct Draft<'a> {
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) entries: Vec<Entry>,
     pub(super) operation: Option<(KeyHash, Operation)>,
+    pub(super) pruned: Pruned,
     pub(super) position: u64,
     pub(super) hold_number: i64,
 }
@@ -86,6 +87,7 @@ impl<'a> Draft<'a> {
             budget: None,
             entries: Vec::new(),
             operation: None,
+            pruned: Pruned::default(),
             position: counters.position,
             hold_number: counters.hold,
         }
@@ -97,12 +99,14 @@ impl<'a> Draft<'a> {
         own.map(|(hold, _)| Arc::clone(hold)).or_else(|| self.working.hold(key))
     }
 
-    /// The hold a command names, after making sure that the key really is its.
+    /// The hold a command names, after making sure that the key really is its and the books are not closed over it.
     pub(super) fn named_hold(&self, key: KeyHash, id: &HoldId) -> Result<Option<Arc<Hold>>, Stop> {
         match self.hold(key) {
+            None if self.working.is_gone(key) => Err(Refusal::TooOld.into()),
             Some(hold) if hold.id != *id || hold.account_number != self.account.number => {
                 Err(Refusal::KeyCollision.into())
             }
+            Some(hold) if hold.is_closed_over(self.account.past.closed) => Err(Refusal::TooOld.into()),
             found => Ok(found),
         }
     }
@@ -110,8 +114,10 @@ impl<'a> Draft<'a> {
     /// The operation done under a key: nothing, or how it compares with this one.
     pub(super) fn repeated(&self, key: &OperationKey, hash: KeyHash, arguments: ArgumentsHash) -> Result<bool, Stop> {
         match self.working.operation(hash) {
+            None if self.working.is_gone(hash) => Err(Refusal::TooOld.into()),
             None => Ok(false),
             Some(done) if done.key != *key => Err(Refusal::KeyCollision.into()),
+            Some(done) if done.seq <= self.account.past.closed => Err(Refusal::TooOld.into()),
             Some(done) if done.arguments != arguments => Err(Refusal::KeyReused.into()),
             Some(_) => Ok(true),
         }

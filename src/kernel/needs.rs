@@ -23,12 +23,19 @@ pub(super) fn of(commands: &[Arc<Command>], snapshot: &Snapshot, now: Timestamp)
             }
             Action::Renew { .. } | Action::Report { .. } => continue,
             Action::ExpireLot { lot } => need_lot(account, *lot, snapshot, &mut missing),
+            // Those of an archive that does not follow the last one may be gone, and it is refused.
+            Action::Checkpoint { after, lots, .. } if *after == account.past.archived => {
+                lots.iter().for_each(|key| need_lot(account, key.lot, snapshot, &mut missing));
+            }
             _ => {}
         }
         let hold = command.hold_key().and_then(|key| snapshot.holds.get(&key));
         let overdue = snapshot.overdue.get(command.account()).into_iter().flatten();
         let overdue = overdue.filter_map(|key| snapshot.holds.get(key));
-        for hold in hold.into_iter().chain(overdue).filter(|hold| hold.account_number == account.number) {
+        // What the books are closed over is refused, and its lots and windows may be gone.
+        let own =
+            |hold: &&Arc<Hold>| hold.account_number == account.number && !hold.is_closed_over(account.past.closed);
+        for hold in hold.into_iter().chain(overdue).filter(own) {
             needs_of_hold(account, hold, snapshot, &mut missing);
         }
     }

@@ -117,6 +117,13 @@ pub enum Refusal {
     /// The account never had such a budget: list them.
     #[error("unknown budget")]
     UnknownBudget,
+    /// It is final since before the account's books were closed: it can neither be changed nor asked for again. What became
+    /// of it is in the archive.
+    #[error("too old: the account's books are closed over it")]
+    TooOld,
+    /// The books cannot be closed, or a checkpoint made, like this: read the account and archive anew.
+    #[error("archive does not fit the account: {0}")]
+    ArchiveMismatch(&'static str),
     /// A stored key has this key's hash but is another one.
     #[error("another key has the same hash")]
     KeyCollision,
@@ -215,6 +222,8 @@ impl Refusal {
             Self::HoldsPending { .. } => "HoldsPending",
             Self::ExpiryInPast { .. } => "ExpiryInPast",
             Self::UnknownBudget => "UnknownBudget",
+            Self::TooOld => "TooOld",
+            Self::ArchiveMismatch(_) => "ArchiveMismatch",
             Self::KeyCollision => "KeyCollision",
         }
     }

@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub accounts: HashMap<AccountId, Account>,
     /// The holds that exist.
     pub holds: HashMap<KeyHash, Arc<Hold>>,
+    /// The keys whose hold or entry was archived and is gone.
+    pub gone: HashSet<KeyHash>,
     /// The operations that were done.
     pub operations: HashMap<KeyHash, Operation>,
     /// For each account that was asked for: what its due open holds are found by. The holds themselves are in `holds`.
@@ -116,6 +118,47 @@ pub struct ChangeSet {
     pub keys: Vec<(KeyHash, KeyTarget)>,
     /// Until when the sweeper stays away from this bucket.
     pub pause: Option<Timestamp>,
+    /// Archived rows that go.
+    pub pruned: Pruned,
+}
+
+/// Archived rows that a batch takes away, each named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Entries, by position.
+    pub entries: Vec<u64>,
+    /// Holds, by number.
+    pub holds: Vec<i64>,
+    /// Lots.
+    pub lots: Vec<LotKey>,
+    /// Windows.
+    pub windows: Vec<WindowKey>,
+    /// Keys that lead nowhere from now on. They stay, so that nothing that was done is ever taken for new.
+    pub keys: Vec<KeyHash>,
+}
+
+impl Pruned {
+    /// Whether nothing goes.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+            && self.holds.is_empty()
+            && self.lots.is_empty()
+            && self.windows.is_empty()
+            && self.keys.is_empty()
+    }
+
+    /// The last position among the entries; positions up to here are not dense any more.
+    pub fn until(&self) -> Option<u64> {
+        self.entries.iter().max().copied()
+    }
+
+    pub(super) fn extend(&mut self, more: Self) {
+        self.entries.extend(more.entries);
+        self.holds.extend(more.holds);
+        self.lots.extend(more.lots);
+        self.windows.extend(more.windows);
+        self.keys.extend(more.keys);
+    }
 }
 
 /// What a key leads to.
@@ -125,6 +168,8 @@ pub enum KeyTarget {
     Hold(i64),
     /// The entry at this position.
     Entry(u64),
+    /// Nothing any more: it was archived.
+    Gone,
 }
 
 impl ChangeSet {
@@ -141,5 +186,6 @@ impl ChangeSet {
             && self.entries.is_empty()
             && self.keys.is_empty()
             && self.pause.is_none()
+            && self.pruned.is_empty()
     }
 }

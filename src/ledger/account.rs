@@ -349,9 +349,16 @@ impl AccountHandle {
     /// The account's journal: at most `limit` entries after number `after`, in order. Numbers are dense from 1.
     ///
     /// # Errors
-    /// `Unavailable`, `Corrupt`.
+    /// `Pruned` when some of them were archived and pruned; `Unavailable`, `Corrupt`.
     pub async fn journal(&self, after: u64, limit: u32) -> Result<Vec<Entry>> {
-        Ok(self.ledger.engine().store().journal(&self.id, after, limit).await?)
+        let entries = self.ledger.engine().store().journal(&self.id, after, limit).await?;
+        match entries.first().map(|entry| entry.seq) {
+            Some(first) if first > after.saturating_add(1) => {
+                let message = format!("entries were pruned: account={} after={after} first={first}", self.id);
+                Err(Error::new(ErrorKind::Pruned { first }, message))
+            }
+            _ => Ok(entries),
+        }
     }
 
     /// The account's journal after entry `after`, added up by kind of entry.

@@ -7,6 +7,7 @@ mod calls;
 mod credit;
 mod open_hold;
 mod reserve;
+mod retention;
 mod statement;
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Audit, Cursor, FeedPage, audit, feed};
+use crate::journal::{Audit, Cursor, FeedPage, audit, feed, oldest};
 use crate::kernel::{Command, Reply};
 use crate::model::{Account, AccountId, Asset, InvalidId, LedgerId, Limits, Policy, TariffHash};
 use crate::pricing::Tariff;
@@ -128,10 +129,19 @@ impl Ledger {
     /// of it, ask for the next.
     ///
     /// # Errors
-    /// `StaleCursor` when the database was [restored](Ledger::restored) since the cursor was made; `Unavailable`,
-    /// `Corrupt`.
+    /// `StaleCursor` when the database was [restored](Ledger::restored) since the cursor was made; `Pruned` when entries
+    /// after it were; `Unavailable`, `Corrupt`.
     pub async fn feed(&self, cursor: &Cursor, limit: u32) -> Result<FeedPage> {
         feed(self.engine().store(), cursor, limit).await
+    }
+
+    /// The oldest cursor after which nothing of the feed was pruned: where a consumer begins that comes late, or that was
+    /// told [`Pruned`](ErrorKind::Pruned). `Cursor::default()` as long as nothing was.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub async fn oldest_cursor(&self) -> Result<Cursor> {
+        oldest(self.engine().store()).await
     }
 
     /// Notes that the database was restored to an earlier state, from a backup say: entries that consumers of the feed

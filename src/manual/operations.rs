@@ -49,6 +49,7 @@
 //! | `OutcomeUnknown` | it, or nothing | ask again with the same ids; the answer tells |
 //! | `Spooled` | it will be | nothing: it lands when the store is back |
 //! | `AlreadyOwned`, `Unsuitable` | nothing | it is another process's, another program's, or of a newer version |
+//! | `Pruned` | nothing | read on from the number it names; what is older is in the archives |
 //! | `Corrupt` | nothing | stop, restore a backup, audit |
 //! | `Internal` | nothing | a bug: report it; the rest goes on |
 //!

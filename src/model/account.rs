@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Amount, AmountOverflow, Asset, ChainHash, Lot, MINOR_UNITS_MAX, ModelName, Policy, SignedAmount,
+    AccountId, Amount, AmountOverflow, Asset, ChainHash, Lot, MINOR_UNITS_MAX, ModelName, Past, Policy, SignedAmount,
     Timestamp,
 };
 
@@ -171,6 +171,8 @@ pub struct Account {
     pub last_position: u64,
     /// When its last entry was written.
     pub last_entry_at: Timestamp,
+    /// How much of its past is archived.
+    pub past: Past,
 }
 
 impl Account {
@@ -194,6 +196,7 @@ impl Account {
             head: genesis,
             last_position: 0,
             last_entry_at: Timestamp::default(),
+            past: Past::default(),
         }
     }
 

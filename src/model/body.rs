@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::{read_window, write_window};
 use super::codec::{Malformed, Reader, Writer, read_amount, read_number, read_quantity, write_amount, write_quantity};
 use super::lot::{read_lot, read_renewed, read_take, write_renewed, write_take};
 use super::{
-    Amount, Asset, Cap, Charged, Hold, HoldState, Label, Lease, Limits, LotPart, LotTerms, Metric, ModelName, Moves,
-    OnLapse, Overrun, Policy, Quantity, Renewed, Scope, Status, Take, TariffHash, Terms, Timestamp, Window,
+    Amount, Asset, Cap, Charged, Checkpoint, Hold, HoldState, Label, Lease, Limits, LotPart, LotTerms, Metric,
+    ModelName, Moves, OnLapse, Overrun, Policy, Quantity, Renewed, Scope, Status, Take, TariffHash, Terms, Window,
 };
 
 /// What an entry says besides its postings.
@@ -61,6 +62,8 @@ pub enum Body {
     Limits(Limits, Policy),
     /// The account's status became this, for this reason.
     Status(Status, Arc<str>),
+    /// The past up to a cut was archived, and the account stood like this there.
+    Checkpoint(Arc<Checkpoint>),
 }
 
 /// How an account was opened.
@@ -213,6 +216,10 @@ impl Body {
                 writer.byte(11);
                 budget.write(&mut writer);
             }
+            Self::Checkpoint(checkpoint) => {
+                writer.byte(12);
+                checkpoint.write(&mut writer);
+            }
         }
         moves.write(&mut writer);
         writer.finish()
@@ -252,6 +259,7 @@ impl Body {
             9 => Self::Grant { lot: read_number(&mut reader)?, terms: read_lot(&mut reader)? },
             10 => Self::LotExpiry(read_number(&mut reader)?),
             11 => Self::Budget(BudgetBody::read(&mut reader)?),
+            12 => Self::Checkpoint(Arc::new(Checkpoint::read(&mut reader)?)),
             _ => return Err(Malformed("kind of body")),
         };
         let moves = Moves::read(&mut reader)?;
@@ -295,11 +303,7 @@ impl Pinned {
         writer.byte(u8::from(self.direct));
         write_policy(writer, &self.policy);
         writer.option(self.ceiling, write_amount);
-        writer.list(&self.windows, |writer, window| {
-            writer.unsigned(u64::from(window.budget));
-            writer.byte(window.metric.code());
-            writer.signed(window.start.as_micros());
-        });
+        writer.list(&self.windows, write_window);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -308,19 +312,13 @@ impl Pinned {
             direct: reader.byte()? == 1,
             policy: read_policy(reader)?,
             ceiling: reader.option(read_amount)?,
-            windows: reader.list(|reader| {
-                Ok(Charged {
-                    budget: read_number(reader)?,
-                    metric: Metric::from_code(reader.byte()?)?,
-                    start: Timestamp::from_micros(reader.signed()?),
-                })
-            })?,
+            windows: reader.list(read_window)?,
         })
     }
 }
 
 impl BudgetBody {
-    fn write(&self, writer: &mut Writer) {
+    pub(super) fn write(&self, writer: &mut Writer) {
         writer.unsigned(u64::from(self.number));
         writer.option(self.scope.as_ref(), |writer, scope| writer.bytes(scope.as_str().as_bytes()));
         writer.bytes(self.window.to_string().as_bytes());
@@ -329,7 +327,7 @@ impl BudgetBody {
         writer.byte(u8::from(self.active));
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             number: read_number(reader)?,
             scope: reader.option(|reader| Scope::new(reader.text()?).map_err(|_| Malformed("scope")))?,
@@ -341,7 +339,7 @@ impl BudgetBody {
 }
 
 impl Terms {
-    fn write(&self, writer: &mut Writer) {
+    pub(super) fn write(&self, writer: &mut Writer) {
         write_amount(writer, self.amount);
         writer.option(self.min, write_amount);
         writer.option(self.label.as_ref(), |writer, label| writer.bytes(label.as_str().as_bytes()));
@@ -353,7 +351,7 @@ impl Terms {
         writer.option(self.overrun, |writer, choice| writer.byte(choice.code()));
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let amount = read_amount(reader)?;
         let min = reader.option(read_amount)?;
         let label = reader.option(|reader| Label::new(reader.text()?).map_err(|_| Malformed("label")))?;
@@ -433,7 +431,7 @@ pub(super) fn read_model(reader: &mut Reader<'_>) -> Result<ModelName, Malformed
     ModelName::new(reader.text()?).map_err(|_| Malformed("model"))
 }
 
-fn write_limits(writer: &mut Writer, limits: &Limits) {
+pub(super) fn write_limits(writer: &mut Writer, limits: &Limits) {
     write_amount(writer, limits.credit);
     writer.option(limits.debt, write_amount);
     writer.option(limits.open_holds, |writer, holds| writer.unsigned(u64::from(holds)));
@@ -442,7 +440,7 @@ fn write_limits(writer: &mut Writer, limits: &Limits) {
     writer.option(limits.ceiling, write_amount);
 }
 
-fn read_limits(reader: &mut Reader<'_>) -> Result<Limits, Malformed> {
+pub(super) fn read_limits(reader: &mut Reader<'_>) -> Result<Limits, Malformed> {
     let holds = |reader: &mut Reader<'_>| u32::try_from(reader.unsigned()?).map_err(|_| Malformed("open holds"));
     Ok(Limits {
         credit: read_amount(reader)?,
@@ -454,7 +452,7 @@ fn read_limits(reader: &mut Reader<'_>) -> Result<Limits, Malformed> {
     })
 }
 
-fn write_policy(writer: &mut Writer, policy: &Policy) {
+pub(super) fn write_policy(writer: &mut Writer, policy: &Policy) {
     writer.byte(policy.on_lapse.code());
     writer.byte(policy.overrun.code());
     for span in [policy.lease.ttl, policy.lease.grace, policy.lease.late] {
@@ -462,7 +460,7 @@ fn write_policy(writer: &mut Writer, policy: &Policy) {
     }
 }
 
-fn read_policy(reader: &mut Reader<'_>) -> Result<Policy, Malformed> {
+pub(super) fn read_policy(reader: &mut Reader<'_>) -> Result<Policy, Malformed> {
     let on_lapse = OnLapse::from_code(reader.byte()?)?;
     let overrun = Overrun::from_code(reader.byte()?)?;
     let mut span = || reader.unsigned().map(Duration::from_micros);

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::body::codes;
-use super::codec::Malformed;
+use super::codec::{Malformed, Reader, Writer, read_number};
 use super::{Amount, Scope, Timestamp, Window};
 
 /// What a budget counts.
@@ -159,4 +159,18 @@ impl fmt::Display for Metric {
             Self::Tokens => "tokens",
         })
     }
+}
+
+pub(super) fn write_window(writer: &mut Writer, window: &Charged) {
+    writer.unsigned(u64::from(window.budget));
+    writer.byte(window.metric.code());
+    writer.signed(window.start.as_micros());
+}
+
+pub(super) fn read_window(reader: &mut Reader<'_>) -> Result<Charged, Malformed> {
+    Ok(Charged {
+        budget: read_number(reader)?,
+        metric: Metric::from_code(reader.byte()?)?,
+        start: Timestamp::from_micros(reader.signed()?),
+    })
 }

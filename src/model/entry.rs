@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::body::{Body, codes};
 use super::codec::{Malformed, Writer};
 use super::{
-    AccountId, Amount, ArgumentsHash, Books, ChainHash, HoldId, Label, Metadata, Moves, OperationKey, SignedAmount,
-    Timestamp,
+    AccountId, Amount, ArgumentsHash, Books, ChainHash, HoldId, KeyHash, Label, Metadata, Moves, OperationKey,
+    SignedAmount, Timestamp,
 };
 
 /// What an entry records.
@@ -115,7 +115,8 @@ impl EntryKind {
     }
 }
 
-/// One row of an account's journal: one command that changed something. Never changed, never removed.
+/// One row of an account's journal: one command that changed something. Never changed, and removed only where it was
+/// archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -177,6 +178,16 @@ impl Entry {
         writer.bytes(&self.body);
         writer.option(self.metadata.as_ref(), |writer, metadata| writer.bytes(metadata.as_bytes()));
         writer.finish()
+    }
+
+    /// What the operation it records is found by, where that has a key.
+    pub fn operation(&self) -> Option<KeyHash> {
+        let key = self.key.as_ref()?;
+        Some(match &self.hold {
+            None => KeyHash::money(&self.account, key),
+            Some(hold) if self.kind == EntryKind::Refund => KeyHash::refund(&self.account, hold, key),
+            Some(hold) => KeyHash::correct(&self.account, hold, key),
+        })
     }
 
     /// What it says besides its postings.

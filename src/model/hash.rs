@@ -65,6 +65,10 @@ digest! {
     CallToken, 16
 }
 digest! {
+    /// What an archive of entries is recognised by: SHA-256 over all of it but its last line.
+    ArchiveDigest, 32
+}
+digest! {
     /// Names a ledger: drawn once, when its database is created.
     LedgerId, 16
 }

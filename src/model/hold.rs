@@ -133,6 +133,8 @@ pub struct Hold {
     pub ceiling: Option<Amount>,
     /// The windows of budgets it is charged to, pinned in it.
     pub windows: Vec<Charged>,
+    /// The last entry of its account that names it; 0: none does, it is a tombstone.
+    pub seq: u64,
     /// What it took of lots, by their numbers; the rest is the base lot's.
     pub takes: Vec<Take>,
     /// Money set aside now.
@@ -172,6 +174,20 @@ impl Hold {
             HoldState::Lapsed => self.provisional,
             HoldState::Settled | HoldState::Released | HoldState::Sealed => self.actual.unwrap_or_default(),
         }
+    }
+
+    /// Whether its cost is final.
+    pub fn is_final(&self) -> bool {
+        match self.state {
+            HoldState::Open | HoldState::Lapsed => false,
+            HoldState::Settled | HoldState::Released | HoldState::Sealed => true,
+        }
+    }
+
+    /// Whether it is final and none of its entries comes after number `closed`: then its account's books are closed over
+    /// it. A tombstone is in no entry, and is never too old.
+    pub fn is_closed_over(&self, closed: u64) -> bool {
+        self.is_final() && (1..=closed).contains(&self.seq)
     }
 
     /// What may still be refunded.

@@ -13,6 +13,7 @@
 //! | [posting](Books) | signed change of one ledger account inside an entry; an entry's postings sum to zero | leg |
 //! | [lot](Lot) | a part of an account's money with its own expiry, priority and class (paid or promotional) | grant, credit |
 //! | [budget](Budget) | a limit on spend, requests or tokens of a scope in a window | quota |
+//! | [cut](Past), [checkpoint](Checkpoint) | the entry up to which an account's past is archived, and how the account stood there | |
 //! | tariff, quote, charge | prices of one model pinned by a hold, worst case before, amount after | price |
 
 mod account;
@@ -20,6 +21,7 @@ mod amount;
 mod asset;
 mod body;
 mod budget;
+mod checkpoint;
 pub(crate) mod codec;
 mod entry;
 mod hash;
@@ -37,9 +39,10 @@ pub use amount::{Amount, AmountOverflow, MINOR_UNITS_MAX, SignedAmount};
 pub use asset::{Asset, ParseAmountError, ParseAssetError};
 pub use body::{Against, Body, BudgetBody, CloseBody, OpenBody, Pinned};
 pub use budget::{Budget, BudgetKey, BudgetWindow, Cap, Charged, Metric, Tally, WindowKey};
+pub use checkpoint::{BudgetStanding, Checkpoint, HoldStanding, LotStanding, Over, Past, WindowStanding};
 pub use codec::Malformed;
 pub use entry::{Entry, EntryKind};
-pub use hash::{ArgumentsHash, BookHash, CallToken, ChainHash, KeyHash, LedgerId, TariffHash};
+pub use hash::{ArchiveDigest, ArgumentsHash, BookHash, CallToken, ChainHash, KeyHash, LedgerId, TariffHash};
 pub use hold::{Hold, HoldState, Measured, Quantity, Terms};
 pub use id::{AccountId, HoldId, InvalidId, Label, ModelName, OperationKey, RequestId, Scope};
 pub use lot::{BurnOrder, Lot, LotClass, LotKey, LotPart, LotTerms, Renewed, Take, decode_takes, encode_takes};

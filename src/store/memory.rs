@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::{Due, DueHold, DueLot, Record, Store, StoreError, StoreErrorKind, Visitor, Windows};
 use crate::clock::Clock;
-use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, ReadSet, Reply, Snapshot};
+use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Operation, Pruned, ReadSet, Reply, Snapshot};
 use crate::model::{
     Account, AccountId, Budget, BudgetWindow, Entry, Hold, HoldState, KeyHash, LedgerId, Lot, LotKey, TariffHash,
     Timestamp, WindowKey,
@@ -32,7 +33,9 @@ struct Rows {
     lots: BTreeMap<LotKey, Arc<Lot>>,
     budgets: BTreeMap<(i64, u32), Arc<Budget>>,
     windows: BTreeMap<WindowKey, BudgetWindow>,
-    entries: Vec<Entry>,
+    entries: BTreeMap<u64, Entry>,
+    /// Positions up to here are not dense any more.
+    pruned: u64,
     keys: HashMap<KeyHash, KeyTarget>,
     epoch: u64,
     tariffs: HashMap<TariffHash, Arc<[u8]>>,
@@ -152,20 +155,23 @@ impl Store for MemoryStore {
 
     async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let rows = self.rows()?;
-        let of_account = rows.entries.iter().filter(|entry| entry.account == *account && entry.seq > after);
+        let of_account = rows.entries.values().filter(|entry| entry.account == *account && entry.seq > after);
         Ok(of_account.take(limit as usize).cloned().collect())
     }
 
     async fn feed(&self, _bucket: u16, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let rows = self.rows()?;
-        let skipped = usize::try_from(after).unwrap_or(usize::MAX);
-        Ok(rows.entries.iter().skip(skipped).take(limit as usize).cloned().collect())
+        let newer = rows.entries.range((Bound::Excluded(after), Bound::Unbounded));
+        Ok(newer.take(limit as usize).map(|(_, entry)| entry.clone()).collect())
     }
 
     async fn scan(&self, _bucket: u16, mut visitor: Visitor) -> Result<(), StoreError> {
         let rows = self.rows()?;
+        let checkpoints = rows.accounts.values().filter_map(|account| rows.entries.get(&account.past.checkpoint));
         let records = std::iter::once(Record::Counters(rows.counters))
-            .chain(rows.entries.iter().cloned().map(Record::Entry))
+            .chain((rows.pruned > 0).then_some(Record::Pruned(rows.pruned)))
+            .chain(checkpoints.cloned().map(Record::Checkpoint))
+            .chain(rows.entries.values().cloned().map(Record::Entry))
             .chain(rows.accounts.values().cloned().map(Record::Account))
             .chain(rows.lots.values().cloned().map(Record::Lot))
             .chain(rows.holds.values().cloned().map(Record::Hold))
@@ -178,6 +184,10 @@ impl Store for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    async fn pruned(&self, _bucket: u16) -> Result<u64, StoreError> {
+        Ok(self.rows()?.pruned)
     }
 
     async fn epoch(&self) -> Result<u64, StoreError> {
@@ -213,24 +223,22 @@ impl Rows {
     fn hold(&self, key: KeyHash) -> Option<Arc<Hold>> {
         match self.keys.get(&key)? {
             KeyTarget::Hold(number) => self.holds.get(number).map(Arc::clone),
-            KeyTarget::Entry(_) => None,
+            KeyTarget::Entry(_) | KeyTarget::Gone => None,
         }
-    }
-
-    fn entry(&self, position: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(position.checked_sub(1)?).ok()?)
     }
 
     fn load(&self, reads: &ReadSet, now: Timestamp, snapshot: &mut Snapshot) {
         for id in &reads.accounts {
             snapshot.accounts.extend(self.account(id).map(|account| (id.clone(), account.clone())));
         }
+        let named = reads.holds.iter().chain(&reads.operations);
+        snapshot.gone.extend(named.filter(|key| self.keys.get(key) == Some(&KeyTarget::Gone)));
         for key in &reads.holds {
             snapshot.holds.extend(self.hold(*key).map(|hold| (*key, hold)));
         }
         for key in &reads.operations {
             if let Some(KeyTarget::Entry(position)) = self.keys.get(key)
-                && let Some(entry) = self.entry(*position)
+                && let Some(entry) = self.entries.get(position)
                 && let (Some(operation), Some(arguments)) = (entry.key.clone(), entry.arguments)
             {
                 snapshot.operations.insert(*key, Operation { key: operation, arguments, seq: entry.seq });
@@ -287,8 +295,26 @@ impl Rows {
             self.budgets.insert((budget.account_number, budget.number), budget);
         }
         self.windows.extend(changes.windows.into_iter().map(|window| (window.key, window)));
-        self.entries.extend(changes.entries);
+        self.entries.extend(changes.entries.into_iter().map(|entry| (entry.position, entry)));
         self.keys.extend(changes.keys);
+        self.prune(&changes.pruned);
+    }
+
+    fn prune(&mut self, pruned: &Pruned) {
+        self.pruned = self.pruned.max(pruned.until().unwrap_or(0));
+        for position in &pruned.entries {
+            self.entries.remove(position);
+        }
+        for number in &pruned.holds {
+            self.holds.remove(number);
+        }
+        for key in &pruned.lots {
+            self.lots.remove(key);
+        }
+        for key in &pruned.windows {
+            self.windows.remove(key);
+        }
+        self.keys.extend(pruned.keys.iter().map(|key| (*key, KeyTarget::Gone)));
     }
 }
 

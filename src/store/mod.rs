@@ -31,7 +31,8 @@ pub use memory::MemoryStore;
 /// 1. locks the bucket's row, alone, before it reads anything else;
 /// 2. reads the time, then everything [`Batch::reads`] names, then calls [`Batch::decide`]; if that asks for more, it
 ///    loads that too and calls it again. What it loads beyond what was asked does no harm;
-/// 3. writes the rows of the change set, whole, and nothing else, and advances the bucket's counters;
+/// 3. writes the rows of the change set, whole, removes those it names as [pruned](crate::kernel::Pruned), and nothing
+///    else, and advances the bucket's counters;
 /// 4. commits, durably: after `Ok` no crash and no power cut takes it back.
 ///
 /// On any error it rolls everything back. It never goes on in a transaction after a statement failed, and says
@@ -85,13 +86,18 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Windows in which nothing was counted are left out.
     async fn windows(&self, account: &AccountId, budget: u32, from: Timestamp, limit: u32) -> Windows;
 
-    /// An account's entries in order: at most `limit` of those after number `after`.
+    /// An account's entries in order: at most `limit` of those after number `after`. Those that were pruned are left out.
     async fn journal(&self, account: &AccountId, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
-    /// A bucket's entries in commit order: at most `limit` of those after position `after`.
+    /// A bucket's entries in commit order: at most `limit` of those after position `after`. Those that were pruned are left
+    /// out.
     async fn feed(&self, bucket: u16, after: u64, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
-    /// Shows every row of a bucket in one snapshot: the counters, the entries by position, the accounts by number, the
+    /// The last position of a bucket whose entry was pruned; 0: none. Those after it are dense.
+    async fn pruned(&self, bucket: u16) -> Result<u64, StoreError>;
+
+    /// Shows every row of a bucket in one snapshot: the counters, what [`Store::pruned`] says if that is not 0, the
+    /// checkpoints that accounts name in their [`past`](Account::past) by account, the entries by position, the accounts by number, the
     /// lots by account and number, the holds by number, the budgets and their windows by account and number, the keys in
     /// any order. Stops early when the visitor says so.
     async fn scan(&self, bucket: u16, visitor: Visitor) -> Result<(), StoreError>;
@@ -125,6 +131,10 @@ pub type Visitor = Box<dyn FnMut(Record) -> bool + Send>;
 pub enum Record {
     /// The last numbers it gave out.
     Counters(Counters),
+    /// Up to which position entries may have been pruned.
+    Pruned(u64),
+    /// The checkpoint an account's journal begins from; it is also among the entries.
+    Checkpoint(Entry),
     /// A row of the journal.
     Entry(Entry),
     /// An account.

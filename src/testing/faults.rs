@@ -187,6 +187,9 @@ impl FaultyStore {
         }
         snapshot.holds.extend(rows.holds.iter().map(|hold| (hold.key, Arc::clone(hold))));
         for (key, target) in &rows.keys {
+            if *target == KeyTarget::Gone {
+                snapshot.gone.insert(*key);
+            }
             if let KeyTarget::Entry(position) = target
                 && let Some(entry) = entries.get(position)
                 && let (Some(name), Some(arguments)) = (entry.key.clone(), entry.arguments)
@@ -339,6 +342,11 @@ impl Store for FaultyStore {
     async fn scan(&self, bucket: u16, visitor: Visitor) -> Result<(), StoreError> {
         self.read()?;
         self.inner.scan(bucket, visitor).await
+    }
+
+    async fn pruned(&self, bucket: u16) -> Result<u64, StoreError> {
+        self.read()?;
+        self.inner.pruned(bucket).await
     }
 
     async fn epoch(&self) -> Result<u64, StoreError> {

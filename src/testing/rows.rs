@@ -16,6 +16,10 @@ use crate::store::{Record, Store, StoreError};
 pub struct Rows {
     /// The last numbers the bucket gave out.
     pub counters: Counters,
+    /// Up to which position entries may have been pruned.
+    pub pruned: u64,
+    /// The checkpoints that journals begin from, by account.
+    pub checkpoints: Vec<Entry>,
     /// The journal, by position.
     pub entries: Vec<Entry>,
     /// The accounts, by number.
@@ -52,6 +56,8 @@ impl Rows {
     fn add(&mut self, record: Record) {
         match record {
             Record::Counters(counters) => self.counters = counters,
+            Record::Pruned(until) => self.pruned = until,
+            Record::Checkpoint(entry) => self.checkpoints.push(entry),
             Record::Entry(entry) => self.entries.push(entry),
             Record::Account(account) => self.accounts.push(account),
             Record::Hold(hold) => self.holds.push(hold),

@@ -196,7 +196,10 @@ impl Drawer {
             | Action::ExpireLot { .. }
             | Action::Abandon { .. }
             | Action::Lapse { .. }
-            | Action::Seal { .. } => {}
+            | Action::Seal { .. }
+            | Action::CloseBooks { .. }
+            | Action::Checkpoint { .. }
+            | Action::Prune { .. } => {}
         }
         Command::new(earlier.account().clone(), action)
     }

@@ -52,7 +52,7 @@ pub(super) fn close(draft: &mut Draft<'_>, before: &Hold, closing: Closing<'_>, 
     }
     let takes = draft.spend(before, captured)?;
     let parts = draft.parts(&before.takes, &takes)?;
-    let hold = Hold { takes, ..closed(before, &closing, captured, draft.now) };
+    let mut hold = Hold { takes, ..closed(before, &closing, captured, draft.now) };
     let changes = postings(before, &hold, &parts).ok_or(Refusal::TotalTooLarge)?;
     let body = Body::Close(CloseBody {
         state: hold.state,
@@ -70,6 +70,7 @@ pub(super) fn close(draft: &mut Draft<'_>, before: &Hold, closing: Closing<'_>, 
     count(&mut draft.account, before.state, closing.state, direct);
     draft.count((!direct).then_some(before), &hold)?;
     draft.record(closing.kind, changes, &body, details)?;
+    hold.seq = draft.account.seq;
     Ok(hold)
 }
 

@@ -50,9 +50,10 @@ fn refund(draft: &mut Draft<'_>, hold: &Hold, amount: Amount, details: Details<'
     let (takes, renewed) = draft.refund(hold, amount)?;
     let parts = draft.parts(&hold.takes, &takes)?;
     let changes = Books { available: amount.signed(), revenue: amount.negated(), ..parts };
-    let after = Hold { refunded, takes: takes.clone(), ..hold.clone() };
+    let mut after = Hold { refunded, takes: takes.clone(), ..hold.clone() };
     draft.count(Some(hold), &after)?;
     draft.record(EntryKind::Refund, changes, &Body::Refund { takes, renewed }, details)?;
+    after.seq = draft.account.seq;
     draft.update_hold(after);
     Ok(Outcome::Ok)
 }

@@ -10,6 +10,7 @@ mod money;
 mod progress;
 mod release;
 mod reserve;
+mod retention;
 mod room;
 mod settle;
 
@@ -57,6 +58,11 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome
         Action::Lapse { hold } => lapse::lapse(draft, named(command, hold)?),
         Action::Seal { hold } => lapse::seal(draft, named(command, hold)?),
         Action::Refund { .. } | Action::Correct { .. } => correct::decide(draft, command),
+        Action::CloseBooks { until } => retention::close_books(draft, *until),
+        Action::Checkpoint { after, checkpoint, lots, windows } => {
+            retention::checkpoint(draft, *after, checkpoint, lots, windows)
+        }
+        Action::Prune { entries } => retention::prune(draft, entries),
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn extend(draft: &mut Draft<'_>, named: Named<'_>, target: Amount, pa
     let changes = Books { available: granted.negated(), held: granted.signed(), ..parts };
     let details = Details { hold: Some(named.id), label: hold.label(), ..Details::default() };
     draft.record(EntryKind::Extend, changes, &Body::Extend { takes: hold.takes.clone() }, details)?;
+    hold.seq = draft.account.seq;
     draft.update_hold(hold);
     Ok(outcome)
 }

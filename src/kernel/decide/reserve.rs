@@ -49,6 +49,7 @@ pub(super) fn reserve(draft: &mut Draft<'_>, asked: &Asked<'_>, metadata: Option
     let body = Body::Reserve { pinned: Pinned::of(&hold), takes: hold.takes.clone() };
     let details = Details { hold: Some(asked.id), label: hold.label(), metadata, ..Details::default() };
     draft.record(EntryKind::Reserve, changes, &body, details)?;
+    hold.seq = draft.account.seq;
     draft.insert_hold(hold);
     Ok(if held == asked.terms.amount { Outcome::Created } else { Outcome::CreatedPartial })
 }
@@ -80,6 +81,7 @@ pub(super) fn blank(
         policy,
         ceiling: draft.account.limits.ceiling,
         windows: Vec::new(),
+        seq: 0,
         takes: Vec::new(),
         held: Amount::ZERO,
         held_at_close: Amount::ZERO,

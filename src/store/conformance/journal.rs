@@ -1,12 +1,17 @@
 //! The journal, the feed, scans, and batches as a whole.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::StoreFactory;
 use super::scene::{Scene, amount, command, correct, hold_id, id, key, money, refund, reserve, settle};
 use crate::kernel::{Action, Batch, Outcome, Refusal};
-use crate::model::{Against, Entry, Label, Measured, Metadata, Quantity, SignedAmount, Terms};
+use crate::model::{
+    Against, ArchiveDigest, BudgetBody, BudgetStanding, Cap, Checkpoint, Entry, EntryKind, Label, LotClass, LotKey,
+    LotTerms, Measured, Metadata, Quantity, SignedAmount, Terms, Window,
+};
 use crate::store::Record;
+use crate::testing::Rows;
 
 /// The journal is read in order, in pages, after any entry, and ends where it ends.
 pub async fn journal_is_read_in_order_from_anywhere(factory: &mut dyn StoreFactory) {
@@ -177,6 +182,7 @@ async fn kinds_of(scene: &Scene<'_>, limit: usize) -> Vec<u8> {
             Record::Budget(_) => 5,
             Record::Window(_) => 6,
             Record::Key(..) => 7,
+            Record::Pruned(_) | Record::Checkpoint(_) => 8,
         });
         seen.len() < limit
     };
@@ -251,4 +257,66 @@ pub async fn large_batch_is_one_commit(factory: &mut dyn StoreFactory) {
     assert!(replies.iter().all(|reply| reply.answer.is_ok()), "every command is accepted");
     assert_eq!(scene.account("alice").await.map(|account| account.seq), Some(4_502));
     scene.finish().await;
+}
+
+/// A checkpoint takes what is over, pruning takes entries and holds in turns, and what was there is still known as gone.
+pub async fn archived_rows_go_and_their_keys_stay(factory: &mut dyn StoreFactory) {
+    let mut scene = Scene::with(factory, 100).await;
+    let now = scene.run("alice", money("now", 1)).await.at;
+    let expiry = Some(now.saturating_add(Duration::from_secs(3)));
+    let terms = LotTerms { class: LotClass::Promotional, expiry, ..LotTerms::default() };
+    let grant = |name, units| Action::Grant {
+        key: key(name),
+        amount: amount(units),
+        terms: Arc::new(terms.clone()),
+        metadata: None,
+    };
+    let window = Window::every(Duration::from_secs(1)).expect("a window");
+    let set = Action::SetBudget { scope: None, window: window.clone(), cap: Cap::Requests(10) };
+    scene.ok("alice", grant("spent", 2)).await;
+    scene.ok("alice", set).await;
+    scene.ok("alice", reserve("h", 2)).await;
+    scene.ok("alice", settle("h", 2)).await;
+    scene.ok("alice", refund("h", "r", 1)).await;
+    scene.pass(Duration::from_secs(4)).await;
+    scene.ok("alice", Action::ExpireLot { lot: 1 }).await;
+    scene.ok("alice", reserve("kept", 3)).await;
+    scene.ok("alice", settle("kept", 3)).await;
+
+    let journal = scene.store.journal(&id("alice"), 0, 100).await.expect("the journal is read");
+    let account = scene.account("alice").await.expect("the account is there");
+    let cut = journal.iter().find(|entry| entry.kind == EntryKind::LotExpiry).expect("the lot expired").clone();
+    let windows = scene.rows(scene.store.bucket(&id("alice"))).await.windows;
+    let over = windows.first().expect("a window").key;
+    let body = BudgetBody { number: 1, scope: None, window, cap: Cap::Requests(10), active: true };
+    let mut checkpoint = Checkpoint::at(&cut, ArchiveDigest::default());
+    checkpoint.budgets.push(BudgetStanding { body, version: 1 });
+    let lots = vec![LotKey { account: account.number, lot: 1 }];
+    let after = 0;
+    let make = Action::Checkpoint { after, checkpoint: Arc::new(checkpoint), lots, windows: vec![over] };
+    scene.refused("alice", make.clone()).await;
+    scene.ok("alice", Action::CloseBooks { until: cut.seq }).await;
+    scene.ok("alice", make.clone()).await;
+    assert_eq!(scene.ok("alice", make).await, Outcome::Replayed);
+
+    for entries in journal.iter().filter(|entry| entry.seq <= cut.seq).cloned().collect::<Vec<_>>().chunks(4) {
+        scene.ok("alice", Action::Prune { entries: entries.into() }).await;
+        scene.finish().await;
+        let last = entries.last().map_or(0, |entry| entry.seq);
+        let left = scene.store.journal(&id("alice"), 0, 100).await.expect("the journal is read");
+        assert!(left.iter().map(|entry| entry.seq).eq(last + 1..=journal.len() as u64 + 1), "the rest is left");
+    }
+    assert_eq!(scene.store.pruned(scene.store.bucket(&id("alice"))).await.expect("it is read"), cut.position);
+    for action in [reserve("h", 2), settle("h", 2), refund("h", "r", 1), money("now", 1), grant("spent", 2)] {
+        assert_eq!(scene.refused("alice", action).await, Refusal::TooOld);
+    }
+    assert_eq!(scene.hold("alice", "h").await, None);
+    scene.ok("alice", refund("kept", "r", 1)).await;
+    scene.finish().await;
+    let rows = scene.rows(scene.store.bucket(&id("alice"))).await;
+    scene.store.close().await.expect("the store is closed");
+    if let Some(store) = scene.factory.reopen().await.expect("the store is opened again") {
+        let again = Rows::of_bucket(&*store, store.bucket(&id("alice"))).await.expect("rows are read");
+        assert_eq!(again, rows, "what was pruned stays pruned");
+    }
 }

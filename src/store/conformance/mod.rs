@@ -98,6 +98,7 @@ macro_rules! store_conformance {
             entries_are_kept_byte_for_byte
             feed_is_dense_in_commit_order
             epoch_is_raised_and_kept
+            archived_rows_go_and_their_keys_stay
             // Scans.
             scan_shows_every_row_in_order
             scan_stops_when_it_is_told

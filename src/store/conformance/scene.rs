@@ -116,7 +116,10 @@ impl<'a> Scene<'a> {
                 assert_eq!(row, expected, "the reference has another hold");
             }
             assert!(rows == expected, "the reference has other rows: {rows:?}, not {expected:?}");
-            rows.check(self.store.ledger()).expect("the rows obey their rules");
+            // They are rules of whole journals.
+            if rows.pruned == 0 {
+                rows.check(self.store.ledger()).expect("the rows obey their rules");
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::fault::{corrupt, of_commit, of_statement};
 use super::pool::{Session, no_answer};
 use super::rows::{self, Columns};
 use super::write::{self, of_bucket, one, pieces};
-use super::{PostgresStore, sql};
+use super::{PostgresStore, prune, sql};
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, ReadSet, Reply, Snapshot};
 use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp};
 use crate::random;
@@ -98,6 +98,7 @@ async fn decide_and_write(
         }
         let joined = store.one_statement.then_some(&store.joined);
         write::write(connection, bucket, &pieces(&changes, version), joined, store.options.prepared).await?;
+        prune::remove(connection, bucket, &changes.pruned, store.options.prepared).await?;
     }
     Ok(Decided { changes, replies: decision.replies, known, version })
 }
@@ -111,7 +112,7 @@ fn draw_version() -> Result<i64, StoreError> {
 /// Accounts whose terms are not what they were.
 fn changed_terms<'a>(changes: &'a ChangeSet, before: &Snapshot) -> Vec<&'a Account> {
     let counts = |account: &Account| (account.last_lot, account.last_budget, account.budgets);
-    let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account));
+    let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account), account.past);
     let changed = |account: &&Account| before.accounts.get(&account.id).map(terms) != Some(terms(account));
     changes.accounts.iter().filter(changed).collect()
 }
@@ -204,6 +205,9 @@ impl Loader<'_> {
             let mut columns = Columns::new(&row, "keys");
             let (key, target, operation) = columns.keyed()?;
             match target {
+                KeyTarget::Gone => {
+                    snapshot.gone.insert(key);
+                }
                 KeyTarget::Hold(_) => {
                     let hold = columns.hold()?;
                     snapshot.holds.insert(key, hold);

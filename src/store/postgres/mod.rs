@@ -7,6 +7,7 @@ mod commit;
 mod fault;
 mod open;
 mod pool;
+mod prune;
 mod query;
 mod rows;
 mod sql;
@@ -334,6 +335,12 @@ impl Store for PostgresStore {
 
     async fn scan(&self, bucket: u16, visitor: Visitor) -> Result<(), StoreError> {
         self.read(bucket).await?.scan(visitor).await
+    }
+
+    async fn pruned(&self, bucket: u16) -> Result<u64, StoreError> {
+        let mut reading = self.read(bucket).await?;
+        let found = reading.pruned().await?;
+        reading.end(found).await
     }
 
     async fn epoch(&self) -> Result<u64, StoreError> {

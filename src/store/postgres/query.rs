@@ -160,6 +160,7 @@ impl<'a> Reading<'a> {
         let Some(account) = account else {
             return Ok(Vec::new());
         };
+        let after = after.max(account.past.pruned);
         let last_wanted = after.saturating_add(u64::from(limit)).min(account.seq);
         let mut arguments = self.arguments()?;
         one(&mut arguments, account.number)?;
@@ -220,6 +221,13 @@ impl<'a> Reading<'a> {
         found.ok_or_else(|| corrupt("bucket has no row, restore a backup"))
     }
 
+    /// Up to which position entries may have been pruned.
+    pub(super) async fn pruned(&mut self) -> Result<u64, StoreError> {
+        let read = |row: &PgRow| Columns::new(row, "buckets").unsigned();
+        let found = self.collect(sql::SELECT_PRUNED, self.arguments()?, read).await?.pop();
+        found.ok_or_else(|| corrupt("bucket has no row, restore a backup"))
+    }
+
     pub(super) async fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let mut arguments = PgArguments::default();
         one(&mut arguments, name)?;
@@ -236,8 +244,10 @@ impl<'a> Reading<'a> {
     /// Shows every row. Ends the transaction by closing the connection when it is told to stop.
     pub(super) async fn scan(mut self, mut visitor: Visitor) -> Result<(), StoreError> {
         let counters = self.bucket_row().await?.0;
+        let pruned = self.pruned().await?;
         type Read = fn(&PgRow) -> Result<Record, StoreError>;
-        let tables: [(&'static str, Read); 7] = [
+        let tables: [(&'static str, Read); 8] = [
+            (sql::SCAN_CHECKPOINTS, |row| rows::entry(row, None).map(Record::Checkpoint)),
             (sql::SCAN_ENTRIES, |row| rows::entry(row, None).map(Record::Entry)),
             (sql::SCAN_ACCOUNTS, |row| rows::account(row).map(Record::Account)),
             (sql::SCAN_LOTS, |row| rows::lot(row).map(Record::Lot)),
@@ -246,7 +256,7 @@ impl<'a> Reading<'a> {
             (sql::SCAN_WINDOWS, |row| rows::window(row).map(Record::Window)),
             (sql::SCAN_KEYS, |row| Columns::new(row, "keys").key().map(|(key, target)| Record::Key(key, target))),
         ];
-        if !visitor(Record::Counters(counters)) {
+        if !visitor(Record::Counters(counters)) || (pruned > 0 && !visitor(Record::Pruned(pruned))) {
             return self.end(()).await;
         }
         let unhurried = sqlx::raw_sql(sql::UNHURRIED).execute(&mut self.session.connection);

@@ -12,7 +12,7 @@ use crate::kernel::{KeyTarget, Operation};
 use crate::model::{
     Account, AccountId, Amount, ArgumentsHash, Asset, Books, Budget, BudgetWindow, CallToken, Cap, ChainHash, Entry,
     EntryKind, Hold, HoldId, HoldState, KeyHash, Label, Lease, Limits, Lot, LotClass, LotKey, LotTerms, Metadata,
-    Metric, OnLapse, OperationKey, Overrun, Pinned, Policy, Quantity, RequestId, Scope, SignedAmount, Status,
+    Metric, OnLapse, OperationKey, Overrun, Past, Pinned, Policy, Quantity, RequestId, Scope, SignedAmount, Status,
     Timestamp, Window, WindowKey, decode_takes,
 };
 use crate::store::StoreError;
@@ -171,6 +171,7 @@ impl<'r> Columns<'r> {
         account.head = ChainHash(self.bytes()?);
         account.last_position = self.unsigned()?;
         account.last_entry_at = self.time()?;
+        account.past = Past::of(self.unsigned()?, self.unsigned()?, self.unsigned()?, self.unsigned()?);
         Ok(account)
     }
 
@@ -209,6 +210,7 @@ impl<'r> Columns<'r> {
             deadline: self.time()?,
             closed_at: self.optional_time()?,
             due: self.optional_time()?,
+            seq: self.unsigned()?,
         }))
     }
 
@@ -312,7 +314,11 @@ pub(super) fn window(row: &PgRow) -> Result<BudgetWindow, StoreError> {
 }
 
 pub(super) fn key_target(target: i64) -> KeyTarget {
-    if target > 0 { KeyTarget::Hold(target) } else { KeyTarget::Entry(target.unsigned_abs()) }
+    match target {
+        0 => KeyTarget::Gone,
+        1.. => KeyTarget::Hold(target),
+        _ => KeyTarget::Entry(target.unsigned_abs()),
+    }
 }
 
 /// Exactly as many bytes as are wanted.

@@ -38,7 +38,8 @@ macro_rules! account_columns {
     () => {
         "account_no, id, asset, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, \
          grace, late, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
-         revenue_promo, lots_free, last_lot, last_budget, budgets, open_holds, lapsed_holds, seq, head, last_position, last_at"
+         revenue_promo, lots_free, last_lot, last_budget, budgets, open_holds, lapsed_holds, seq, head, last_position, last_at, \
+         closed, archived, pruned, checkpoint"
     };
 }
 
@@ -46,7 +47,7 @@ macro_rules! hold_columns {
     () => {
         "hold_no, account_no, key, request, attempt, token, state, pinned, takes, held, held_at_close, reported, \
          reported_tokens, provisional, provisional_tokens, settled_as, settled_as_tokens, actual, actual_tokens, captured, \
-         written_off, refunded, opened_at, deadline, closed_at, due"
+         written_off, refunded, opened_at, deadline, closed_at, due, seq"
     };
 }
 
@@ -112,7 +113,8 @@ pub(super) const INSERT_ACCOUNT: &str = concat!(
      $12::smallint[], $13::smallint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
      $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], \
      $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[], \
-     $33::bigint[], $34::bytea[], $35::bigint[], $36::bigint[]) x where b.bucket = $1"
+     $33::bigint[], $34::bytea[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], \
+     $40::bigint[]) x where b.bucket = $1"
 );
 /// Accounts' money and the ends of their journals: primary key.
 pub(super) const UPDATE_ACCOUNT: &str = "update prepaid.accounts t set available = x.available, held = x.held, \
@@ -127,15 +129,17 @@ pub(super) const UPDATE_ACCOUNT: &str = "update prepaid.accounts t set available
      cross join lateral (select a.ctid place, a.account_no found from prepaid.accounts a where a.bucket = $1 \
      and a.account_no >= x.account_no order by a.account_no limit 1) f \
      where t.bucket = $1 and t.ctid = f.place and f.found = x.account_no";
-/// What accounts are held to, and how many lots and budgets they have: primary key.
+/// What accounts are held to, how many lots and budgets they have, and how much of their past is archived: primary key.
 pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set status = x.status, credit = x.credit, \
      debt = x.debt, open_holds_max = x.open_holds_max, hold_max = x.hold_max, held_max = x.held_max, ceiling = x.ceiling, \
      on_lapse = x.on_lapse, overrun = x.overrun, ttl = x.ttl, grace = x.grace, late = x.late, last_lot = x.last_lot, \
-     last_budget = x.last_budget, budgets = x.budgets from unnest($2::bigint[], $3::smallint[], $4::bigint[], \
+     last_budget = x.last_budget, budgets = x.budgets, closed = x.closed, archived = x.archived, pruned = x.pruned, \
+     checkpoint = x.checkpoint from unnest($2::bigint[], $3::smallint[], $4::bigint[], \
      $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::smallint[], \
-     $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[]) \
+     $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
+     $19::bigint[], $20::bigint[], $21::bigint[]) \
      x(account_no, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, grace, late, \
-     last_lot, last_budget, budgets) cross join lateral (select a.ctid place, a.account_no found \
+     last_lot, last_budget, budgets, closed, archived, pruned, checkpoint) cross join lateral (select a.ctid place, a.account_no found \
      from prepaid.accounts a where a.bucket = $1 and a.account_no >= x.account_no order by a.account_no limit 1) f \
      where t.bucket = $1 and t.ctid = f.place and f.found = x.account_no";
 
@@ -184,20 +188,20 @@ pub(super) const INSERT_HOLD: &str = concat!(
     ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::text[], \
      $6::bigint[], $7::bytea[], $8::smallint[], $9::bytea[], $10::bytea[], $11::bigint[], $12::bigint[], $13::bigint[], \
      $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], \
-     $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[]) x \
-     where b.bucket = $1"
+     $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], \
+     $28::bigint[]) x where b.bucket = $1"
 );
 /// What changes in holds: primary key; the partial index only when `due` changes.
 pub(super) const UPDATE_HOLD: &str = "update prepaid.holds t set state = x.state, takes = x.takes, held = x.held, \
      held_at_close = x.held_at_close, reported = x.reported, reported_tokens = x.reported_tokens, \
      provisional = x.provisional, provisional_tokens = x.provisional_tokens, settled_as = x.settled_as, \
      settled_as_tokens = x.settled_as_tokens, actual = x.actual, actual_tokens = x.actual_tokens, captured = x.captured, \
-     written_off = x.written_off, refunded = x.refunded, deadline = x.deadline, closed_at = x.closed_at, due = x.due \
+     written_off = x.written_off, refunded = x.refunded, deadline = x.deadline, closed_at = x.closed_at, due = x.due, seq = x.seq \
      from unnest($2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], \
      $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
-     $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[]) \
+     $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[]) \
      x(hold_no, state, takes, held, held_at_close, reported, reported_tokens, provisional, provisional_tokens, settled_as, \
-     settled_as_tokens, actual, actual_tokens, captured, written_off, refunded, deadline, closed_at, due) \
+     settled_as_tokens, actual, actual_tokens, captured, written_off, refunded, deadline, closed_at, due, seq) \
      cross join lateral (select h.ctid place from prepaid.holds h where h.bucket = $1 and h.hold_no = x.hold_no limit 1) f \
      where t.bucket = $1 and t.ctid = f.place";
 
@@ -343,6 +347,33 @@ pub(super) const SCAN_WINDOWS: &str = concat!(
 /// All keys: primary key.
 pub(super) const SCAN_KEYS: &str = "select hash, target from prepaid.keys where bucket = $1 order by hash";
 
+/// The checkpoints that journals begin from: primary keys.
+pub(super) const SCAN_CHECKPOINTS: &str = concat!(
+    "select ",
+    entry_columns!(),
+    ", id from (select a.id, a.account_no owner, a.checkpoint place from prepaid.accounts a where a.bucket = $1 \
+     and a.checkpoint > 0) a cross join lateral (select * from prepaid.entries e where e.bucket = $1 \
+     and e.position = a.place limit 1) e order by owner"
+);
+
+/// Up to which position entries may have been pruned: primary key.
+pub(super) const SELECT_PRUNED: &str = "select pruned from prepaid.buckets where bucket = $1";
+/// Says so: primary key.
+pub(super) const UPDATE_PRUNED: &str = "update prepaid.buckets set pruned = greatest(pruned, $2) where bucket = $1";
+/// Archived entries go: primary key.
+pub(super) const DELETE_ENTRIES: &str = "delete from prepaid.entries where bucket = $1 and position = any($2)";
+/// Holds go with their last entry: primary key.
+pub(super) const DELETE_HOLDS: &str = "delete from prepaid.holds where bucket = $1 and hold_no = any($2)";
+/// Lots that are over go: primary key.
+pub(super) const DELETE_LOTS: &str = "delete from prepaid.lots l using unnest($2::bigint[], $3::bigint[]) \
+     x(of_account, number) where l.bucket = $1 and l.account_no = x.of_account and l.lot_no = x.number";
+/// Windows that are over go: primary key.
+pub(super) const DELETE_WINDOWS: &str = "delete from prepaid.budget_windows w \
+     using unnest($2::bigint[], $3::bigint[], $4::bigint[]) x(of_account, number, began) where w.bucket = $1 \
+     and w.account_no = x.of_account and w.budget_no = x.number and w.start = x.began";
+/// Keys lead nowhere any more: primary key.
+pub(super) const CLEAR_KEYS: &str = "update prepaid.keys set target = 0 where bucket = $1 and hash = any($2)";
+
 /// A tariff by the hash of its content: primary key.
 pub(super) const SELECT_TARIFF: &str = "select content from prepaid.tariffs where hash = $1";
 /// Keeps a tariff; keeping it again changes nothing.
@@ -385,7 +416,8 @@ mod tests {
         SELECT_DUE INSERT_HOLD UPDATE_HOLD SELECT_LOT SELECT_LIVE_LOTS SELECT_DUE_LOTS INSERT_LOT UPDATE_LOT
         SELECT_SCOPE_BUDGETS SELECT_BUDGETS UPSERT_BUDGET SELECT_WINDOW SELECT_WINDOWS UPSERT_WINDOW INSERT_ENTRY
         SELECT_FEED SELECT_MILESTONE SELECT_CHAIN SCAN_ACCOUNTS SCAN_HOLDS SCAN_ENTRIES SCAN_LOTS SCAN_BUDGETS
-        SCAN_WINDOWS SCAN_KEYS
+        SCAN_WINDOWS SCAN_KEYS SCAN_CHECKPOINTS SELECT_PRUNED UPDATE_PRUNED DELETE_ENTRIES DELETE_HOLDS DELETE_LOTS
+        DELETE_WINDOWS CLEAR_KEYS
     };
     /// Statements about what is in no bucket, or about all of them.
     const OF_THE_LEDGER: &[(&str, &str)] = &statements! {
@@ -401,8 +433,8 @@ mod tests {
         for (at, word) in words.iter().enumerate().filter(|(_, word)| word.starts_with("prepaid.")) {
             let mut next = words[at + 1..].iter().copied().filter(|word| *word != "as");
             let follows = next.next().unwrap_or_default();
-            let is_alias =
-                !["where", "set", "on", "cross", "join", "order", "values", "hash", "bucket"].contains(&follows);
+            let is_alias = !["where", "set", "on", "cross", "join", "order", "values", "hash", "bucket", "using"]
+                .contains(&follows);
             let inserted = at > 0 && words[at - 1] == "into";
             let column = if is_alias { format!("{follows}.bucket") } else { "bucket".to_owned() };
             let pinned = [format!(" {column} = $1"), format!(" {column} = $1 ")];

@@ -233,6 +233,7 @@ impl<'a> Piece<'a> {
                 column(arguments, rows, |(_, target)| match target {
                     KeyTarget::Hold(number) => *number,
                     KeyTarget::Entry(position) => count(*position).saturating_neg(),
+                    KeyTarget::Gone => 0,
                 })
             }
             Self::Bucket(Counters { position, hold, account }, pause, version) => {
@@ -254,7 +255,8 @@ fn bind_new_accounts(arguments: &mut PgArguments, rows: &[Account]) -> Result<()
     bind_books(arguments, rows, |account| &account.books)?;
     column(arguments, rows, |account| account.lots_free.minor_units())?;
     bind_counts(arguments, rows, |account| account)?;
-    bind_end(arguments, rows)
+    bind_end(arguments, rows)?;
+    bind_past(arguments, rows, |account| account)
 }
 
 fn bind_accounts(arguments: &mut PgArguments, rows: &[Account]) -> Result<(), StoreError> {
@@ -267,7 +269,8 @@ fn bind_accounts(arguments: &mut PgArguments, rows: &[Account]) -> Result<(), St
 fn bind_terms(arguments: &mut PgArguments, rows: &[&Account]) -> Result<(), StoreError> {
     column(arguments, rows, |account| account.number)?;
     bind_limits(arguments, rows, |account| *account)?;
-    bind_counts(arguments, rows, |account| *account)
+    bind_counts(arguments, rows, |account| *account)?;
+    bind_past(arguments, rows, |account| *account)
 }
 
 fn bind_limits<'a, R>(
@@ -297,6 +300,17 @@ fn bind_counts<'a, R>(
     column(arguments, rows, |row| i64::from(of(row).last_lot))?;
     column(arguments, rows, |row| i64::from(of(row).last_budget))?;
     column(arguments, rows, |row| i64::from(of(row).budgets))
+}
+
+fn bind_past<'a, R>(
+    arguments: &mut PgArguments,
+    rows: &'a [R],
+    of: impl Fn(&'a R) -> &'a Account,
+) -> Result<(), StoreError> {
+    column(arguments, rows, |row| count(of(row).past.closed))?;
+    column(arguments, rows, |row| count(of(row).past.archived))?;
+    column(arguments, rows, |row| count(of(row).past.pruned))?;
+    column(arguments, rows, |row| count(of(row).past.checkpoint))
 }
 
 fn bind_end(arguments: &mut PgArguments, rows: &[Account]) -> Result<(), StoreError> {
@@ -372,7 +386,8 @@ fn bind_money(arguments: &mut PgArguments, rows: &[Arc<Hold>]) -> Result<(), Sto
 fn bind_times(arguments: &mut PgArguments, rows: &[Arc<Hold>]) -> Result<(), StoreError> {
     column(arguments, rows, |hold| hold.deadline.as_micros())?;
     column(arguments, rows, |hold| hold.closed_at.map(Timestamp::as_micros))?;
-    column(arguments, rows, |hold| hold.due.map(Timestamp::as_micros))
+    column(arguments, rows, |hold| hold.due.map(Timestamp::as_micros))?;
+    column(arguments, rows, |hold| count(hold.seq))
 }
 
 fn bind_new_lots(arguments: &mut PgArguments, rows: &[Arc<Lot>]) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::backlog::{self, Backlog, Moves, Row};
 use super::fault::{corrupt, of_commit, of_statement};
 use super::load::Load;
-use super::{SqliteOptions, credit, open, query, rows, sql};
+use super::{SqliteOptions, credit, open, prune, query, rows, sql};
 use crate::clock::Clock;
 use crate::kernel::{Batch, ChangeSet, Counters, Decision, KeyTarget, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
@@ -76,6 +76,8 @@ impl Writer {
 
     /// Decides and writes a batch.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
+        // What a batch removes is in its table, and nowhere else.
+        while prune::removes(batch) && self.tidy()? {}
         let connection = self.connect()?;
         match self.transact(&connection, batch) {
             Ok((Decision { changes, replies }, moves, snapshot)) => {
@@ -139,6 +141,7 @@ impl Writer {
         }
         let moves = self.backlog.moves(&decision.changes);
         write(connection, &snapshot, &decision.changes, &moves)?;
+        prune::remove(connection, &decision.changes.pruned)?;
         connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
         Ok((decision, moves, snapshot))
     }
@@ -225,7 +228,7 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves:
     let mut statement = prepare(connection, sql::UPDATE_ACCOUNT_TERMS)?;
     for account in &changes.accounts {
         let counts = |account: &Account| (account.last_lot, account.last_budget, account.budgets);
-        let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account));
+        let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account), account.past);
         if before.accounts.get(&account.id).map(terms) != Some(terms(account)) {
             rows::update_account_terms(&mut statement, account).map_err(of_statement)?;
         }
@@ -261,6 +264,9 @@ impl Known {
         self.budgets.extend(snapshot.budgets);
         for budget in &changes.budgets {
             self.budgets.remove(&BudgetKey { account: budget.account_number, scope: budget.scope.clone() });
+        }
+        for key in &changes.pruned.windows {
+            self.windows.remove(key);
         }
         let mut lots = snapshot.lots;
         for account in snapshot.live_lots {

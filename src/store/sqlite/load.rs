@@ -41,18 +41,30 @@ impl Load<'_> {
         let mut keys = prepare(self.connection, sql::SELECT_KEY)?;
         for key in &reads.holds {
             if !snapshot.holds.contains_key(key) {
-                snapshot.holds.extend(self.hold(&mut keys, *key)?.map(|hold| (*key, hold)));
+                let found = self.hold(&mut keys, *key, snapshot)?;
+                snapshot.holds.extend(found.map(|hold| (*key, hold)));
             }
         }
         for key in &reads.operations {
-            if let Some(KeyTarget::Entry(position)) = target(&mut keys, *key)? {
-                snapshot.operations.insert(*key, operation(self.connection, position)?);
+            match target(&mut keys, *key)? {
+                Some(KeyTarget::Entry(position)) => {
+                    snapshot.operations.insert(*key, operation(self.connection, position)?);
+                }
+                Some(KeyTarget::Gone) => {
+                    snapshot.gone.insert(*key);
+                }
+                Some(KeyTarget::Hold(_)) | None => {}
             }
         }
         Ok(())
     }
 
-    fn hold(&self, keys: &mut CachedStatement<'_>, key: KeyHash) -> Result<Option<Arc<Hold>>, StoreError> {
+    fn hold(
+        &self,
+        keys: &mut CachedStatement<'_>,
+        key: KeyHash,
+        snapshot: &mut Snapshot,
+    ) -> Result<Option<Arc<Hold>>, StoreError> {
         if let Some(hold) = self.waiting.rows.hold(key).or_else(|| self.known.open_holds.get(&key)) {
             return Ok(Some(Arc::clone(hold)));
         }
@@ -60,6 +72,10 @@ impl Load<'_> {
         match self.waiting.key(key).map_or_else(indexed, |target| Ok(Some(target)))? {
             Some(KeyTarget::Hold(number)) => {
                 find(&mut prepare(self.connection, sql::SELECT_HOLD)?, [number], rows::hold)
+            }
+            Some(KeyTarget::Gone) => {
+                snapshot.gone.insert(key);
+                Ok(None)
             }
             Some(KeyTarget::Entry(_)) | None => Ok(None),
         }

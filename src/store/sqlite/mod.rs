@@ -9,6 +9,7 @@ mod credit;
 mod fault;
 mod load;
 mod open;
+mod prune;
 mod query;
 mod rows;
 mod sql;
@@ -229,6 +230,10 @@ impl Store for SqliteStore {
         }
         let reader = start_reader(READERS, self.path.clone(), self.options).await?;
         run(reader, move |connection| query::scan(connection, &mut visitor)).await
+    }
+
+    async fn pruned(&self, _bucket: u16) -> Result<u64, StoreError> {
+        self.read(|connection| prune::pruned(connection)).await
     }
 
     async fn epoch(&self) -> Result<u64, StoreError> {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::backlog::{Backlog, Waiting};
 use super::commit::{counters, find, prepare, target};
 use super::fault::{corrupt, of_statement};
-use super::{credit, rows, sql};
+use super::{credit, prune, rows, sql};
 use crate::kernel::KeyTarget;
 use crate::model::{Account, AccountId, Budget, BudgetWindow, Entry, Hold, KeyHash, Lot, TariffHash, Timestamp};
 use crate::store::{Due, DueHold, DueLot, Record, StoreError, Visitor};
@@ -62,7 +62,7 @@ pub(super) fn hold(
                 Some(KeyTarget::Hold(number)) => {
                     find(&mut prepare(connection, sql::SELECT_HOLD)?, [number], rows::hold)
                 }
-                Some(KeyTarget::Entry(_)) | None => Ok(None),
+                Some(KeyTarget::Entry(_) | KeyTarget::Gone) | None => Ok(None),
             }
         };
         let account = number(connection, id)?;
@@ -207,6 +207,12 @@ pub(super) fn journal(
         let Some(account) = account.filter(|account| account.seq > after && limit > 0) else {
             return Ok(Vec::new());
         };
+        // How much is gone is in the account's row at once, whatever waits; the account may be of a moment before.
+        let stored = stored_account(connection, id)?;
+        let after = after.max(stored.map_or(0, |stored| stored.past.pruned));
+        if account.seq <= after {
+            return Ok(Vec::new());
+        }
         let last_wanted = after.saturating_add(u64::from(limit));
         let milestone: Option<i64> = prepare(connection, sql::SELECT_MILESTONE)?
             .query_row(rusqlite::params![account.number, rows::Count(last_wanted.min(account.seq))], |row| row.get(0))
@@ -268,7 +274,10 @@ pub(super) fn scan(connection: &Connection, visitor: &mut Visitor) -> Result<(),
             let account = rows::account(row)?;
             Ok(Record::Account(waiting.account(&account.id).cloned().unwrap_or(account)))
         };
+        let pruned = prune::pruned(connection)?;
         let go_on = visitor(Record::Counters(counters(connection)?))
+            && (pruned == 0 || visitor(Record::Pruned(pruned)))
+            && visit(connection, sql::SCAN_CHECKPOINTS, visitor, |row| rows::entry(row, None).map(Record::Checkpoint))?
             && visit(connection, sql::SCAN_ENTRIES, visitor, |row| rows::entry(row, None).map(Record::Entry))?
             && visit(connection, sql::SCAN_ACCOUNTS, visitor, read)?
             && visit(connection, sql::SCAN_LOTS, visitor, |row| {

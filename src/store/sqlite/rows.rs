@@ -10,7 +10,7 @@ use super::fault::corrupt;
 use crate::kernel::KeyTarget;
 use crate::model::{
     Account, AccountId, Amount, ArgumentsHash, Asset, Books, CallToken, ChainHash, Entry, EntryKind, Hold, HoldId,
-    HoldState, KeyHash, Label, Lease, Limits, Metadata, OnLapse, OperationKey, Overrun, Pinned, Policy, Quantity,
+    HoldState, KeyHash, Label, Lease, Limits, Metadata, OnLapse, OperationKey, Overrun, Past, Pinned, Policy, Quantity,
     RequestId, SignedAmount, Status, Timestamp, decode_takes, encode_takes,
 };
 use crate::store::StoreError;
@@ -146,6 +146,7 @@ pub(super) fn account(row: &Row<'_>) -> Result<Account, StoreError> {
     account.head = ChainHash(columns.bytes()?);
     account.last_position = columns.unsigned()?;
     account.last_entry_at = columns.time()?;
+    account.past = Past::of(columns.unsigned()?, columns.unsigned()?, columns.unsigned()?, columns.unsigned()?);
     Ok(account)
 }
 
@@ -185,6 +186,7 @@ pub(super) fn hold(row: &Row<'_>) -> Result<Arc<Hold>, StoreError> {
         deadline: columns.time()?,
         closed_at: columns.optional(Columns::time)?,
         due: columns.optional(Columns::time)?,
+        seq: columns.unsigned()?,
     }))
 }
 
@@ -238,7 +240,11 @@ fn optional_hold_id(columns: &mut Columns<'_, '_>) -> Result<Option<HoldId>, Sto
 }
 
 pub(super) fn key_target(target: i64) -> KeyTarget {
-    if target > 0 { KeyTarget::Hold(target) } else { KeyTarget::Entry(target.unsigned_abs()) }
+    match target {
+        0 => KeyTarget::Gone,
+        1.. => KeyTarget::Hold(target),
+        _ => KeyTarget::Entry(target.unsigned_abs()),
+    }
 }
 
 pub(super) fn insert_account(statement: &mut Statement<'_>, account: &Account) -> rusqlite::Result<usize> {
@@ -279,6 +285,10 @@ pub(super) fn insert_account(statement: &mut Statement<'_>, account: &Account) -
         account.head.as_bytes(),
         Count(account.last_position),
         account.last_entry_at.as_micros(),
+        Count(account.past.closed),
+        Count(account.past.archived),
+        Count(account.past.pruned),
+        Count(account.past.checkpoint),
     ])
 }
 
@@ -325,6 +335,10 @@ pub(super) fn update_account_terms(statement: &mut Statement<'_>, account: &Acco
         account.last_lot,
         account.last_budget,
         account.budgets,
+        Count(account.past.closed),
+        Count(account.past.archived),
+        Count(account.past.pruned),
+        Count(account.past.checkpoint),
     ])
 }
 
@@ -356,6 +370,7 @@ pub(super) fn upsert_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlit
         hold.deadline.as_micros(),
         hold.closed_at.map(Timestamp::as_micros),
         hold.due.map(Timestamp::as_micros),
+        Count(hold.seq),
     ])
 }
 
@@ -395,6 +410,7 @@ pub(super) fn insert_key(statement: &mut Statement<'_>, key: KeyHash, target: Ke
     let target = match target {
         KeyTarget::Hold(number) => number,
         KeyTarget::Entry(position) => Count(position).value().saturating_neg(),
+        KeyTarget::Gone => 0,
     };
     statement.execute(params![key.as_bytes(), target])
 }

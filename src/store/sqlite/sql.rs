@@ -21,7 +21,8 @@ macro_rules! account_columns {
     () => {
         "account_no, id, asset, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, \
          grace, late, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
-         revenue_promo, lots_free, last_lot, last_budget, budgets, open_holds, lapsed_holds, seq, head, last_position, last_at"
+         revenue_promo, lots_free, last_lot, last_budget, budgets, open_holds, lapsed_holds, seq, head, last_position, last_at, \
+         closed, archived, pruned, checkpoint"
     };
 }
 
@@ -29,7 +30,7 @@ macro_rules! hold_columns {
     () => {
         "hold_no, account_no, key, request, attempt, token, state, pinned, takes, held, held_at_close, reported, reported_tokens, \
          provisional, provisional_tokens, settled_as, settled_as_tokens, actual, actual_tokens, captured, written_off, \
-         refunded, opened_at, deadline, closed_at, due"
+         refunded, opened_at, deadline, closed_at, due, seq"
     };
 }
 
@@ -104,16 +105,16 @@ pub(super) const INSERT_ACCOUNT: &str = concat!(
     "insert into accounts (",
     account_columns!(),
     ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"
+     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)"
 );
 /// An account's money and the end of its journal: primary key.
 pub(super) const UPDATE_ACCOUNT: &str = "update accounts set available = ?2, held = ?3, revenue = ?4, funding = ?5, \
      promotion = ?6, breakage = ?7, write_off = ?8, available_promo = ?9, held_promo = ?10, revenue_promo = ?11, \
      lots_free = ?12, open_holds = ?13, lapsed_holds = ?14, seq = ?15, head = ?16, last_position = ?17, last_at = ?18 where account_no = ?1";
-/// What an account is held to, and how many lots and budgets it has: primary key.
+/// What an account is held to, how many lots and budgets it has, and how much of its past is archived: primary key.
 pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update accounts set status = ?2, credit = ?3, debt = ?4, open_holds_max = ?5, \
      hold_max = ?6, held_max = ?7, ceiling = ?8, on_lapse = ?9, overrun = ?10, ttl = ?11, grace = ?12, late = ?13, \
-     last_lot = ?14, last_budget = ?15, budgets = ?16 where account_no = ?1";
+     last_lot = ?14, last_budget = ?15, budgets = ?16, closed = ?17, archived = ?18, pruned = ?19, checkpoint = ?20 where account_no = ?1";
 
 /// What a key leads to: primary key.
 pub(super) const SELECT_KEY: &str = "select target from keys where hash = ?1";
@@ -142,12 +143,13 @@ pub(super) const UPSERT_HOLD: &str = concat!(
     "insert into holds (",
     hold_columns!(),
     ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-     ?24, ?25, ?26) on conflict (hold_no) do update set state = excluded.state, takes = excluded.takes, held = excluded.held, \
+     ?24, ?25, ?26, ?27) on conflict (hold_no) do update set state = excluded.state, takes = excluded.takes, held = excluded.held, \
      held_at_close = excluded.held_at_close, reported = excluded.reported, reported_tokens = excluded.reported_tokens, \
      provisional = excluded.provisional, provisional_tokens = excluded.provisional_tokens, settled_as = excluded.settled_as, \
      settled_as_tokens = excluded.settled_as_tokens, actual = excluded.actual, actual_tokens = excluded.actual_tokens, \
      captured = excluded.captured, written_off = excluded.written_off, refunded = excluded.refunded, \
-     deadline = excluded.deadline, closed_at = excluded.closed_at, due = excluded.due"
+     deadline = excluded.deadline, closed_at = excluded.closed_at, due = excluded.due, \
+     seq = excluded.seq"
 );
 
 /// The blobs of rows that wait, oldest first: primary key.
@@ -262,6 +264,30 @@ pub(super) const SCAN_ENTRIES: &str = concat!(
 );
 /// All keys: primary key.
 pub(super) const SCAN_KEYS: &str = "select hash, target from keys order by hash";
+
+/// The checkpoints that journals begin from: primary keys.
+pub(super) const SCAN_CHECKPOINTS: &str = concat!(
+    "select ",
+    entry_columns!("e."),
+    ", a.id from accounts a join entries e on e.position = a.checkpoint where a.checkpoint > 0 order by a.account_no"
+);
+
+/// Up to which position entries may have been pruned; one row.
+pub(super) const SELECT_PRUNED: &str = "select pruned from buckets where bucket = 0";
+/// Says so; one row.
+pub(super) const UPDATE_PRUNED: &str = "update buckets set pruned = max(pruned, ?1) where bucket = 0";
+/// An archived entry goes: primary key.
+pub(super) const DELETE_ENTRY: &str = "delete from entries where position = ?1";
+/// A hold goes with its last entry: primary key.
+pub(super) const DELETE_HOLD: &str = "delete from holds where hold_no = ?1";
+/// A lot that is over goes: primary key.
+pub(super) const DELETE_LOT: &str = "delete from lots where account_no = ?1 and lot_no = ?2";
+/// A window that is over goes: primary key.
+pub(super) const DELETE_WINDOW: &str =
+    "delete from budget_windows where account_no = ?1 and budget_no = ?2 and start = ?3";
+/// A key leads nowhere any more, whether it was in the index before or not: primary key.
+pub(super) const CLEAR_KEY: &str =
+    "insert into keys (hash, target) values (?1, 0) on conflict (hash) do update set target = 0";
 
 /// A tariff by the hash of its content: primary key.
 pub(super) const SELECT_TARIFF: &str = "select content from tariffs where hash = ?1";

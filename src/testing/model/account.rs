@@ -134,7 +134,10 @@ impl AccountModel {
             Action::Grant { .. }
             | Action::ExpireLot { .. }
             | Action::SetBudget { .. }
-            | Action::RemoveBudget { .. } => Ok(Outcome::NoOp),
+            | Action::RemoveBudget { .. }
+            | Action::CloseBooks { .. }
+            | Action::Checkpoint { .. }
+            | Action::Prune { .. } => Ok(Outcome::NoOp),
             Action::Reserve { hold, terms, lease, token, .. } => self.reserve(moment, hold, terms, *lease, *token),
             Action::Renew { hold, ttl } => self.renew(now, hold, *ttl),
             Action::Extend { hold, target, partial } => self.extend(moment, hold, units(*target), *partial),

@@ -184,6 +184,7 @@ fn read_new_hold(reader: &mut Reader<'_>) -> Result<Arc<Hold>, Malformed> {
         deadline: opened_at,
         closed_at: None,
         due: None,
+        seq: 0,
     };
     read_state(reader, hold).map(Arc::new)
 }
@@ -217,6 +218,7 @@ fn write_state(writer: &mut Writer, hold: &Hold) {
     writer.option(hold.closed_at, |writer, time| writer.signed(time.as_micros()));
     writer.option(hold.due, |writer, time| writer.signed(time.as_micros()));
     writer.option(encode_takes(&hold.takes), |writer, takes| writer.bytes(&takes));
+    writer.unsigned(hold.seq);
 }
 
 fn read_state(reader: &mut Reader<'_>, hold: Hold) -> Result<Hold, Malformed> {
@@ -235,6 +237,7 @@ fn read_state(reader: &mut Reader<'_>, hold: Hold) -> Result<Hold, Malformed> {
         closed_at: reader.option(read_time)?,
         due: reader.option(read_time)?,
         takes: reader.option(|reader| decode_takes(reader.bytes()?))?.unwrap_or_default(),
+        seq: reader.unsigned()?,
         ..hold
     })
 }

@@ -85,6 +85,13 @@ impl Keys {
         KeyMoves { keys, round, indexed: if round { self.began } else { 0 } }
     }
 
+    /// Lets go of keys that lead nowhere any more: the index says so.
+    pub(super) fn let_go(&mut self, gone: &[KeyHash]) {
+        for key in gone {
+            self.holds.remove(key);
+        }
+    }
+
     pub(super) fn learn(&mut self, added: &[(KeyHash, KeyTarget)], moves: &KeyMoves) {
         for (key, _) in &moves.keys {
             self.holds.remove(key);
@@ -114,7 +121,9 @@ pub(super) fn write(
     for (key, target) in added {
         match target {
             KeyTarget::Hold(_) => {}
-            KeyTarget::Entry(_) => drop(columns::insert_key(&mut insert, *key, *target).map_err(of_statement)?),
+            KeyTarget::Entry(_) | KeyTarget::Gone => {
+                columns::insert_key(&mut insert, *key, *target).map_err(of_statement)?;
+            }
         }
     }
     for (key, number) in &moves.keys {

@@ -105,6 +105,7 @@ impl Backlog {
     pub(super) fn learn(&self, changes: ChangeSet, moves: Moves) -> Vec<Row> {
         if let Some(Waiting { rows, keys }) = &mut *self.write() {
             keys.learn(&changes.keys, &moves.keys);
+            keys.let_go(&changes.pruned.keys);
             rows.learn(changes, &moves.rows, moves.batch);
         }
         moves.rows
