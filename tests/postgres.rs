@@ -19,7 +19,7 @@ use prepaid::{AccountId, Asset, ErrorKind, Ledger, Outcome, Timestamp};
 use sqlx::{ConnectOptions, Connection, Executor};
 
 use common::one::{amount, operation};
-use common::postgres::{Database, Server};
+use common::postgres::{Database, Gate, Server};
 
 fn id(name: &str) -> AccountId {
     name.parse().unwrap()
@@ -346,6 +346,56 @@ async fn killed_sessions_lose_no_answered_command() {
     }
     assert_eq!(alice.balance().await.unwrap().available.minor_units(), answered);
     assert!(ledger.audit().await.unwrap().is_clean());
+}
+
+/// A server that did not wait for its disk would lose the last of it: nothing else makes it write.
+#[tokio::test]
+async fn what_was_answered_survives_a_server_that_stops_without_a_word() {
+    let server = Server::start(&["wal_writer_delay=10s", "wal_writer_flush_after=100MB"], false);
+    let ledger = Ledger::open(&server.url()).await.unwrap();
+    ledger.account("alice").unwrap().open().await.unwrap();
+    ledger.close(Duration::ZERO).await.unwrap();
+    for cycle in 1..=3 {
+        let ledger = Ledger::open(&server.url()).await.unwrap();
+        let alice = ledger.account("alice").unwrap();
+        for n in 0..20 {
+            alice.deposit(format!("{cycle}-{n}"), amount(1)).await.unwrap();
+        }
+        server.crash();
+        let ledger = Ledger::open(&server.url()).await.unwrap();
+        let alice = ledger.account("alice").unwrap();
+        assert_eq!(alice.balance().await.unwrap().available.minor_units(), 20 * cycle);
+        let audit = ledger.audit().await.unwrap();
+        assert!(audit.is_clean(), "{audit}");
+    }
+}
+
+/// A statement that locks the bucket and reads accounts at once would wait for the lock, and then show accounts as they
+/// were before it waited.
+#[tokio::test]
+async fn decision_sees_what_was_committed_while_it_waited_for_the_bucket() {
+    let database = Database::new().await;
+    let patient = |options: &mut PostgresOptions| {
+        (options.buckets, options.lock_timeout) = (Some(1), Duration::from_secs(60));
+        options.statement_timeout = Duration::from_secs(60);
+    };
+    let (one, other) = (options(&database, patient).await.unwrap(), options(&database, patient).await.unwrap());
+    commit(&one, vec![open("alice"), deposit("alice", "first", 10)]).await.unwrap();
+    let withdraw = |key: &str| {
+        let action = Action::Withdraw { key: operation(key), amount: amount(10), metadata: None };
+        vec![Arc::new(Command::new(id("alice"), action))]
+    };
+    let mut gate = Gate::shut(&database).await;
+    let (all, again) = (withdraw(Gate::KEY), withdraw("again"));
+    let first = tokio::spawn(async move { commit(&one, all).await });
+    gate.waiting().await;
+    let second = tokio::spawn(async move { (commit(&other, again).await, other) });
+    gate.queueing().await;
+    gate.open().await;
+    assert_eq!(first.await.unwrap().unwrap(), ["Ok"]);
+    let (answer, store) = second.await.unwrap();
+    assert_eq!(answer.unwrap(), ["InsufficientPaid"]);
+    Rows::of_bucket(&store, 0).await.unwrap().check(store.ledger()).unwrap();
 }
 
 #[tokio::test]
