@@ -211,10 +211,7 @@ impl Server {
     pub fn start(settings: &[&str], standby: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("prepaid-postgres-").tempdir().unwrap().keep();
         let data = folder.join("data");
-        if is_root() {
-            // PostgreSQL does not run as root.
-            run(Command::new("chown").arg("postgres").arg(&folder));
-        }
+        owned_by_postgres(&folder);
         run(program("initdb").args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"]).arg(&data));
         if standby {
             run(as_owner("touch").arg(data.join("standby.signal")));
@@ -265,6 +262,15 @@ impl Server {
     pub fn url(&self) -> String {
         self.connect().to_url_lossy().to_string()
     }
+}
+
+/// Lets a program that does not run as root have a folder; whom to run it as, if not as ourselves.
+pub fn owned_by_postgres(folder: &Path) -> Option<&'static str> {
+    if !is_root() {
+        return None;
+    }
+    run(Command::new("chown").args(["-R", "postgres"]).arg(folder));
+    Some("postgres")
 }
 
 /// One of the newest installed programs, to be run by somebody who may.

@@ -4,8 +4,10 @@ use std::str::FromStr;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
+use tokio::time::timeout;
 
 use super::fault::{corrupt, of_commit, of_statement, unsuitable};
+use super::pool::no_answer;
 use super::write::one;
 use super::{PostgresOptions, sql};
 use crate::model::LedgerId;
@@ -73,13 +75,36 @@ pub(super) fn parse(url: &str, options: &mut PostgresOptions) -> Result<PgConnec
     Ok(if unnamed { connect.application_name("prepaid") } else { connect })
 }
 
-/// Looks the server over, brings the schema up to date, and reads what is fixed.
+/// Looks the server over, brings the schema up to date, and reads what is fixed. Each step is answered in time or given
+/// up, but for a migration, which takes as long as it takes.
+///
+/// Outside of a transaction everything is sent in one message, without parameters: between two messages a pooler may
+/// change the connection.
 pub(super) async fn prepare(connect: &PgConnectOptions, options: &PostgresOptions) -> Result<Found, StoreError> {
-    let mut connection = PgConnection::connect_with(connect).await.map_err(of_statement)?;
-    let synchronous_commit = inspect(&mut connection).await?;
+    let connected = async { PgConnection::connect_with(connect).await.map_err(of_statement) };
+    let mut connection = in_time(options, connected).await?;
+    let synchronous_commit = in_time(options, inspect(&mut connection)).await?;
     migrate(&mut connection, options).await?;
-    check_grants(&mut connection, options).await?;
-    let buckets: i64 = value(&mut connection, sql::COUNT_BUCKETS).await?;
+    in_time(options, check_grants(&mut connection, options)).await?;
+    let found = in_time(options, read_fixed(&mut connection, options, synchronous_commit)).await?;
+    // The server notices without the farewell, too.
+    let _ = timeout(options.statement_timeout, connection.close()).await;
+    Ok(found)
+}
+
+async fn in_time<T>(
+    options: &PostgresOptions,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(options.statement_timeout, step).await.map_err(|_| no_answer())?
+}
+
+async fn read_fixed(
+    connection: &mut PgConnection,
+    options: &PostgresOptions,
+    synchronous_commit: &'static str,
+) -> Result<Found, StoreError> {
+    let buckets: i64 = value(connection, sql::COUNT_BUCKETS).await?;
     let buckets = u16::try_from(buckets).ok().filter(|buckets| *buckets > 0);
     let buckets = buckets.ok_or_else(|| corrupt("database has no buckets, restore a backup"))?;
     if let Some(wanted) = options.buckets.filter(|wanted| *wanted != buckets) {
@@ -87,20 +112,18 @@ pub(super) async fn prepare(connect: &PgConnectOptions, options: &PostgresOption
             "ledger was created with another number of buckets, which is fixed: buckets={buckets} wanted={wanted}"
         )));
     }
-    let mut arguments = PgArguments::default();
-    one(&mut arguments, "ledger")?;
-    let ledger = sqlx::query_with(sql::SELECT_META, arguments).persistent(false).fetch_optional(&mut connection);
-    let ledger: Option<Vec<u8>> =
-        ledger.await.and_then(|row| row.map(|row| row.try_get(0)).transpose()).map_err(of_statement)?;
+    let ledger: Option<Vec<u8>> = match rows(connection, SELECT_LEDGER).await?.first() {
+        Some(row) => row.try_get(0).map_err(of_statement)?,
+        None => None,
+    };
     let ledger = ledger.as_deref().and_then(LedgerId::from_slice);
     let ledger = ledger.ok_or_else(|| corrupt("database has no ledger id, restore a backup"))?;
-    let placements = rows(&mut connection, sql::SELECT_PLACEMENTS).await?;
-    let is_distributed = value(&mut connection, HAS_CITUS).await?;
-    // The server notices without the farewell, too.
-    let _ = connection.close().await;
+    let placements = rows(connection, sql::SELECT_PLACEMENTS).await?;
+    let is_distributed = value(connection, HAS_CITUS).await?;
     Ok(Found { ledger, buckets, placements, synchronous_commit, is_distributed })
 }
 
+const SELECT_LEDGER: &str = "select value from prepaid.meta where name = 'ledger'";
 const INSPECT: &str = "select current_setting('server_version_num')::int, current_setting('fsync')::boolean, \
      current_setting('full_page_writes')::boolean, pg_is_in_recovery(), current_setting('synchronous_commit'), \
      current_setting('server_version')";
@@ -174,7 +197,7 @@ async fn look(connection: &mut PgConnection) -> Result<Schema, StoreError> {
 /// Brings the schema up to date in one transaction: a process killed in the middle leaves it as it was, and of several
 /// that start at once one does it.
 async fn migrate(connection: &mut PgConnection, options: &PostgresOptions) -> Result<(), StoreError> {
-    if matches!(look(connection).await?, Schema::Ledger(version) if version >= SCHEMA) {
+    if matches!(in_time(options, look(connection)).await?, Schema::Ledger(version) if version >= SCHEMA) {
         return Ok(());
     }
     if !options.migrate {
