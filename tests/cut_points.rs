@@ -1,5 +1,6 @@
 //! The wire is cut at every message of every kind of batch: before the message, after it, and in the middle. Whatever the
-//! store then says must be true, and asking again must have every effect once.
+//! store then says must be true, and asking again must have every effect once. Or it falls silent: then nobody waits for
+//! ever.
 
 #![cfg(all(feature = "testing", feature = "postgres"))]
 
@@ -11,10 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use prepaid::kernel::{Action, Batch, Command};
-use prepaid::model::{CallToken, Terms};
+use prepaid::model::{CallToken, TariffHash, Terms};
 use prepaid::store::postgres::{PostgresOptions, PostgresStore};
-use prepaid::store::{Store, StoreErrorKind};
+use prepaid::store::{Store, StoreError, StoreErrorKind};
 use prepaid::testing::Rows;
 use prepaid::{Asset, Measured};
 use sqlx::postgres::PgConnectOptions;
@@ -25,6 +28,8 @@ use common::one::{amount, hold, operation};
 use common::postgres::Database;
 
 const MODES: [&str; 3] = ["before", "after", "within"];
+/// Nothing passes any more, and nothing is closed.
+const SILENCE: usize = MODES.len();
 
 /// Stands between a store and its database, and cuts the wire at a message.
 #[derive(Debug, Default)]
@@ -89,20 +94,30 @@ impl Wire {
         &self,
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
-        mut is_startup: bool,
+        from_client: bool,
     ) -> io::Result<()> {
+        let mut is_startup = from_client;
+        let mut between_pieces = true;
         loop {
             // The first message of a client has no type.
-            let head = if std::mem::take(&mut is_startup) { 4 } else { 5 };
+            let starts = std::mem::take(&mut is_startup);
+            let head = if starts { 4 } else { 5 };
             let mut message = vec![0; head];
             from.read_exact(&mut message).await?;
             let length = u32::from_be_bytes(message[head - 4..].try_into().unwrap());
             message.resize(head - 4 + usize::try_from(length).unwrap(), 0);
             from.read_exact(&mut message[head..]).await?;
-            let cut = self.left.fetch_sub(1, Ordering::SeqCst) == 1;
-            let passes = match (cut, MODES[usize::from(self.mode.load(Ordering::SeqCst))]) {
-                (false, _) | (true, "after") => message.len(),
-                (true, "within") => message.len() / 2,
+            let left = self.left.fetch_sub(1, Ordering::SeqCst);
+            let (cut, mode) = (left == 1, usize::from(self.mode.load(Ordering::SeqCst)));
+            if mode == SILENCE && left <= 1 && between_pieces {
+                return std::future::pending().await;
+            }
+            // A driver sends a statement, its arguments and the `Sync` behind them in one piece, and so do networks. A
+            // server that gets the half of it waits for the rest: no time-out of PostgreSQL's is about that before 17.
+            between_pieces = !from_client || starts || matches!(message.first(), Some(b'S' | b'Q' | b'p'));
+            let passes = match (cut, MODES.get(mode)) {
+                (false, _) | (true, Some(&"after")) => message.len(),
+                (true, Some(&"within")) => message.len() / 2,
                 (true, _) => 0,
             };
             to.write_all(&message[..passes]).await?;
@@ -185,7 +200,7 @@ async fn wire_that_is_cut_at_any_message_loses_and_doubles_nothing() {
             wire.heal(0);
             cuts += 1;
             let after = beside.account(&"alice".parse().unwrap()).await.unwrap().unwrap();
-            let said = first.as_ref().err().map(prepaid::store::StoreError::kind);
+            let said = first.as_ref().err().map(StoreError::kind);
             *answers.entry(said.map_or_else(|| "Ok".to_owned(), |kind| format!("{kind:?}"))).or_insert(0) += 1;
             match said {
                 None => assert!(after.seq > before.seq, "{place}: nothing was written after all"),
@@ -211,4 +226,79 @@ async fn wire_that_is_cut_at_any_message_loses_and_doubles_nothing() {
     assert_eq!((rows.entries.len(), rows.holds.len()), (entries, refunded + 2 * mixed));
     let expected = 1_000_000 + 7 * (i64::try_from(deposits).unwrap() - i64::try_from(unpaid).unwrap());
     assert_eq!((account.books.available.minor_units(), account.books.held.minor_units()), (expected, 0));
+}
+
+/// Something that is asked of a store, again and again.
+type Call = for<'a> fn(&'a PostgresStore, &'a str, usize) -> BoxFuture<'a, Result<(), StoreError>>;
+
+const CALLS: [(&str, Call); 8] = [
+    ("open", |_, url, _| async move { PostgresStore::open_with(url, impatient()).await.map(drop) }.boxed()),
+    ("account", |store, _, _| async move { store.account(&"alice".parse().unwrap()).await.map(drop) }.boxed()),
+    ("feed", |store, _, _| async move { store.feed(0, 0, 10).await.map(drop) }.boxed()),
+    ("due", |store, _, _| async move { store.due(0, 10).await.map(drop) }.boxed()),
+    ("scan", |store, _, _| async move { store.scan(0, Box::new(|_| true)).await }.boxed()),
+    ("batch", |store, _, n| async move { store.commit(0, Arc::new(Batch::new(batch(0, n)))).await.map(drop) }.boxed()),
+    ("tariff", |store, _, n| async move { store.put_tariff(TariffHash([0; 16]), &n.to_be_bytes()).await }.boxed()),
+    ("epoch", |store, _, _| async move { store.raise_epoch().await.map(drop) }.boxed()),
+];
+
+fn impatient() -> PostgresOptions {
+    let mut options = PostgresOptions::default();
+    (options.statement_timeout, options.lock_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+    options
+}
+
+#[tokio::test]
+async fn network_that_falls_silent_is_given_up_in_time() {
+    const WHOLE: i64 = 1 << 40;
+    let database = Database::new().await;
+    let options = database.options();
+    let (wire, port) = Wire::lay(options.clone()).await;
+    let (user, name) = (options.get_username(), options.get_database().unwrap());
+    let url = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
+    let beside = PostgresStore::open(&database.url_with("buckets=1")).await.unwrap();
+    let open = Action::Open { asset: Asset::USD, limits: Default::default(), policy: Default::default() };
+    let open = Arc::new(Command::new("alice".parse().unwrap(), open));
+    beside.commit(0, Arc::new(Batch::new(vec![open]))).await.unwrap();
+    let store = PostgresStore::open_with(&url, impatient()).await.unwrap();
+    let mut number = 0;
+    for (name, call) in CALLS {
+        // How many messages it is, with a connection at hand and its statements prepared.
+        let mut messages = 0;
+        for _ in 0..2 {
+            messages = loop {
+                number += 1;
+                wire.cut_at(WHOLE, 0);
+                // A busy machine may be too slow for us once.
+                if call(&store, &url, number).await.is_ok() {
+                    break wire.heal(WHOLE);
+                }
+            };
+        }
+        let mut given_up = 0;
+        for part in 0..6 {
+            let message = 1 + (messages - 1) * part / 5;
+            number += 1;
+            wire.cut_at(message, SILENCE);
+            let answer = tokio::time::timeout(Duration::from_secs(60), call(&store, &url, number)).await;
+            wire.heal(0);
+            let place = format!("{name}, silent from message {message} of {messages}");
+            match answer.unwrap_or_else(|_| panic!("{place}: it waits for ever")).map_err(|error| error.kind()) {
+                Err(StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown) => given_up += 1,
+                // The last words are a farewell.
+                Ok(()) => assert!(message + 2 >= messages, "{place}: nothing came of it"),
+                Err(other) => panic!("{place}: {other:?}"),
+            }
+            let mut again = call(&store, &url, number).await;
+            for _ in 0..20 {
+                if again.is_err() {
+                    again = call(&store, &url, number).await;
+                }
+            }
+            again.unwrap_or_else(|error| panic!("{place}: it is over, and still: {error}"));
+        }
+        println!("{name}: {messages} messages, given up {given_up} times");
+        assert!(given_up >= 4, "{name} was given up {given_up} times");
+    }
+    Rows::of_bucket(&beside, 0).await.unwrap().check(beside.ledger()).unwrap();
 }

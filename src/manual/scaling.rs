@@ -8,7 +8,9 @@
 //!
 //! A batch locks its bucket's row, decides, writes and commits. While one process has the lock, the others' commands for
 //! that bucket gather into their next batches. A process that is killed in the middle leaves nothing behind; one that is
-//! frozen is cut off by the database after [`idle_timeout`], and its batch is taken back.
+//! frozen is cut off by the database after [`idle_timeout`], and its batch is taken back. A network that falls silent in the
+//! middle of a message is only noticed by the server's keep-alives, after two hours by default: set `tcp_keepalives_idle`,
+//! `tcp_keepalives_interval` and `tcp_keepalives_count` there to find out in seconds.
 //!
 //! [`idle_timeout`]: crate::store::postgres::PostgresOptions::idle_timeout
 //!

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use tokio::time::timeout;
 
-use super::fault::{corrupt, of_commit, of_statement};
+use super::fault::{corrupt, of_statement};
 use super::pool::{Session, no_answer};
 use super::rows::{self, Columns};
 use super::write::{self, of_bucket, one, pieces};
@@ -52,11 +52,7 @@ pub(super) async fn commit(store: &PostgresStore, bucket: u16, batch: &Batch) ->
         // Whether this arrives or not, nothing was written.
         let _ = timeout(store.options.statement_timeout, session.end(sql::ROLLBACK)).await;
     } else {
-        let unknown = || StoreError::new(StoreErrorKind::OutcomeUnknown, "commit was not answered in time");
-        timeout(store.options.statement_timeout, session.end(sql::COMMIT))
-            .await
-            .map_err(|_| unknown())?
-            .map_err(of_commit)?;
+        store.end(session).await?;
         known.learn(changes, version);
     }
     *place.known() = Some(known);

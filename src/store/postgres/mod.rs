@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use self::commit::Known;
 use self::fault::{corrupt, of_commit, of_statement};
-use self::pool::{Pool, Session, no_answer};
+use self::pool::{Pool, Session, no_answer, no_answer_to_commit};
 use self::query::Reading;
 use self::rows::Columns;
 use self::write::{Joined, one};
@@ -210,7 +210,7 @@ impl PostgresStore {
         one(&mut arguments, account.as_str())?;
         one(&mut arguments, target)?;
         self.fetch(&mut session, sql::UPSERT_PLACEMENT, arguments).await?;
-        session.end(sql::COMMIT).await.map_err(of_commit)?;
+        self.end(session).await?;
         self.learn_placement(account.clone(), target)
     }
 
@@ -245,11 +245,19 @@ impl PostgresStore {
         rows.await.map_err(|_| no_answer())?.map_err(of_statement)
     }
 
+    /// Makes a transaction durable that is no batch's.
+    async fn end(&self, session: Session<'_>) -> Result<(), StoreError> {
+        timeout(self.options.statement_timeout, session.end(sql::COMMIT))
+            .await
+            .map_err(|_| no_answer_to_commit())?
+            .map_err(of_commit)
+    }
+
     /// Writes something that is in no bucket, in a transaction of its own.
     async fn write_meta(&self, statement: &'static str, arguments: PgArguments) -> Result<(), StoreError> {
         let (mut session, _) = self.readers.begin(&self.writing).await?;
         self.fetch(&mut session, statement, arguments).await?;
-        session.end(sql::COMMIT).await.map_err(of_commit)
+        self.end(session).await
     }
 }
 
@@ -360,7 +368,7 @@ impl Store for PostgresStore {
         one(&mut arguments, "epoch")?;
         one(&mut arguments, raised.to_be_bytes().to_vec())?;
         self.fetch(&mut session, sql::UPSERT_META, arguments).await?;
-        session.end(sql::COMMIT).await.map_err(of_commit)?;
+        self.end(session).await?;
         Ok(raised)
     }
 

@@ -93,6 +93,11 @@ pub(super) fn no_answer() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "database did not answer in time")
 }
 
+/// As [`no_answer`], but what was written may be on disk.
+pub(super) fn no_answer_to_commit() -> StoreError {
+    StoreError::new(StoreErrorKind::OutcomeUnknown, "commit was not answered in time")
+}
+
 async fn run(connection: &mut PgConnection, statements: &str) -> Result<Vec<PgRow>, StoreError> {
     sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(connection).await.map_err(of_statement)
 }

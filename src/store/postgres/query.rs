@@ -260,11 +260,13 @@ impl<'a> Reading<'a> {
             return self.end(()).await;
         }
         let unhurried = sqlx::raw_sql(sql::UNHURRIED).execute(&mut self.session.connection);
-        unhurried.await.map_err(of_statement)?;
+        timeout(self.patience, unhurried).await.map_err(|_| no_answer())?.map_err(of_statement)?;
         for (statement, read) in tables {
             let query = sqlx::query_with(statement, self.arguments()?).persistent(self.prepared);
             let mut found = query.fetch(&mut self.session.connection);
-            while let Some(row) = found.try_next().await.map_err(of_statement)? {
+            // Rows are in an index's order: they may be many, but none lets itself be waited for.
+            let mut next = async || timeout(self.patience, found.try_next()).await.map_err(|_| no_answer());
+            while let Some(row) = next().await?.map_err(of_statement)? {
                 if !visitor(read(&row)?) {
                     return Ok(());
                 }
