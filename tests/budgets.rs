@@ -7,18 +7,20 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::one::{One, amount, hold, measured, operation};
+use common::checked::Checked;
+use common::one::{One, amount, hold, measured};
+use common::random::Random;
 use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Denial, Reply};
 use prepaid::ledger::Reserved;
 use prepaid::model::{CallToken, Cap, HoldState, LedgerId, LotClass, Metric, ModelName, Scope, Terms, Window, Zone};
 use prepaid::pricing::Tariff;
-use prepaid::testing::ManualClock;
-use prepaid::{Asset, DenialReason, Ledger, Outcome, Refusal, Timestamp};
+use prepaid::testing::{HoldModel, ManualClock};
+use prepaid::{Asset, DenialReason, Ledger, Refusal, Timestamp};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -352,96 +354,17 @@ async fn affordable_output_heeds_budgets_and_restricted_lots() {
     assert_eq!(output(None, &[]).await, None);
 }
 
-/// A budget of the model, beside the real one's number.
-#[derive(Clone, Debug)]
-struct Limit {
-    scope: Option<Scope>,
-    window: Window,
-    cap: Cap,
-}
-
-#[derive(Clone, Debug)]
-struct Request {
-    /// Budgets it is charged to, with the beginning of the window.
-    windows: Vec<(usize, i64)>,
-    state: HoldState,
-    held: u64,
-    tokens: u64,
-    cost: (u64, u64),
-    refunded: u64,
-    deadline: i64,
-}
-
-impl Request {
-    /// What it counts for: used and held.
-    fn counts(&self, metric: Metric) -> (u64, u64) {
-        let none = self.state == HoldState::Released || (self.state == HoldState::Lapsed && self.cost == (0, 0));
-        match (self.state, metric) {
-            (HoldState::Open, Metric::Spend) => (0, self.held),
-            (HoldState::Open, Metric::Requests) => (0, 1),
-            (HoldState::Open, Metric::Tokens) => (0, self.tokens),
-            _ if none => (0, 0),
-            (_, Metric::Spend) => (self.cost.0 - self.refunded, 0),
-            (_, Metric::Requests) => (1, 0),
-            (_, Metric::Tokens) => (self.cost.1, 0),
-        }
-    }
-}
-
-/// Windows by another road than the crate's: from the zone's calendar with the time zone's own arithmetic.
-fn start_of(window: &Window, now: i64) -> i64 {
-    let text = window.to_string();
-    let words: Vec<_> = text.split(' ').collect();
-    let zoned = |zone: &str| jiff::Timestamp::from_microsecond(now).unwrap().in_tz(zone).unwrap();
-    let (zone, begins): (_, Box<dyn Fn(jiff::civil::Date) -> bool>) = match words[..] {
-        ["total"] => return 0,
-        ["every", length] => {
-            let length: i64 = length.trim_end_matches("us").parse().unwrap();
-            return now.div_euclid(length) * length;
-        }
-        ["day", zone] => (zone, Box::new(|_| true)),
-        ["week", "sunday", zone] => (zone, Box::new(|day| day.weekday() == jiff::civil::Weekday::Sunday)),
-        ["month", anchor, zone] => {
-            let anchor: i8 = anchor.parse().unwrap();
-            (zone, Box::new(move |day| day.day() == anchor.min(day.days_in_month())))
-        }
-        _ => panic!("{text}"),
-    };
-    let mut day = zoned(zone).date();
-    while !begins(day) {
-        day = day.yesterday().unwrap();
-    }
-    let start = day.at(12, 0, 0, 0).in_tz(zone).unwrap().start_of_day().unwrap();
-    start.timestamp().as_microsecond()
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % sides as u64).unwrap()
-    }
-}
-
 struct Play {
-    one: One,
-    dice: Dice,
-    limits: Vec<Limit>,
-    requests: BTreeMap<String, Request>,
-    log: Vec<String>,
+    checked: Checked,
+    /// What was set: scope, window, metric.
+    budgets: Vec<(Option<Scope>, Window, Metric)>,
 }
 
 const SCOPES: [&str; 2] = ["key:a", "team:b"];
-const LEASE: i64 = 60_000_000;
-const GRACE: i64 = 10_000_000;
 
 impl Play {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Random(seed);
         let zones =
             ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia"];
         // Days on which clocks change, days that do not exist, ends of months and years.
@@ -453,203 +376,98 @@ impl Play {
             "2024-02-28T12:00:00Z",
             "2025-12-31T12:00:00Z",
             "2026-04-04T00:00:00Z",
+            // Clocks that go back over midnight.
+            "2010-11-06T12:00:00Z",
         ];
-        let start: jiff::Timestamp = times[dice.roll(times.len())].parse().unwrap();
+        let start: jiff::Timestamp = times[dice.below(times.len())].parse().unwrap();
         let one = One::at(Timestamp::from_micros(start.as_microsecond()), 1 << 40);
-        let mut play = Self { one, dice, limits: Vec::new(), requests: BTreeMap::new(), log: Vec::new() };
+        let mut play = Self { checked: Checked::new(one, dice), budgets: Vec::new() };
         for _ in 0..3 {
-            let zone: Zone = zones[play.dice.roll(zones.len())].parse().unwrap();
-            let window = match play.dice.roll(6) {
+            let zone = if start.as_second() < 1_300_000_000 { "America/St_Johns" } else { zones[play.roll(6)] };
+            let zone: Zone = zone.parse().unwrap();
+            let window = match play.roll(6) {
                 0 => Window::TOTAL,
-                1 => Window::every(Duration::from_secs(3_600 * (1 + play.dice.roll(30) as u64))).unwrap(),
+                1 => Window::every(Duration::from_secs(3_600 * (1 + play.roll(30) as u64))).unwrap(),
                 2 => Window::week(prepaid::model::Weekday::Sunday, zone),
-                3 => Window::month(u8::try_from(1 + play.dice.roll(31)).unwrap(), zone).unwrap(),
+                3 => Window::month(u8::try_from(1 + play.roll(31)).unwrap(), zone).unwrap(),
                 _ => Window::day(zone),
             };
-            let scoped = [None, Some(SCOPES[0]), Some(SCOPES[1])][play.dice.roll(3)];
-            let cap = play.cap(None);
-            play.set(scoped.map(scope), window, cap);
+            let scoped = [None, Some(SCOPES[0]), Some(SCOPES[1])][play.roll(3)].map(scope);
+            let metric = [Metric::Spend, Metric::Requests, Metric::Tokens][play.roll(3)];
+            play.budgets.push((scoped, window, metric));
+            play.set(play.budgets.len() - 1);
         }
         play
     }
 
-    fn now(&self) -> i64 {
-        self.one.clock.now().as_micros()
+    fn roll(&mut self, sides: usize) -> usize {
+        self.checked.dice.below(sides)
     }
 
-    fn cap(&mut self, metric: Option<Metric>) -> Cap {
-        let metric = metric.unwrap_or_else(|| [Metric::Spend, Metric::Requests, Metric::Tokens][self.dice.roll(3)]);
-        let limit = if metric == Metric::Requests { 1 + self.dice.roll(6) } else { 10 + self.dice.roll(60) };
-        Cap::from_parts(metric, limit as u64).unwrap()
-    }
-
-    fn set(&mut self, scope: Option<Scope>, window: Window, cap: Cap) {
-        let budget = Limit { scope: scope.clone(), window: window.clone(), cap };
-        self.run(Action::SetBudget { scope, window, cap });
-        let same = |other: &&mut Limit| {
-            other.scope == budget.scope && other.window == budget.window && other.cap.metric() == cap.metric()
-        };
-        match self.limits.iter_mut().find(same) {
-            Some(other) => other.cap = cap,
-            None => self.limits.push(budget),
-        }
-    }
-
-    fn run(&mut self, action: Action) -> Reply {
-        let reply = self.one.run(action.clone());
-        self.log.push(format!("{} {action:?} -> {:?}", self.now(), reply.answer));
-        reply
+    /// Gives a budget some limit.
+    fn set(&mut self, number: usize) {
+        let (scope, window, metric) = self.budgets[number].clone();
+        let limit = if metric == Metric::Requests { 1 + self.roll(6) } else { 10 + self.roll(60) };
+        let cap = Cap::from_parts(metric, limit as u64).unwrap();
+        self.checked.run(Action::SetBudget { scope, window, cap }).answer.unwrap();
     }
 
     fn step(&mut self) {
-        match self.dice.roll(12) {
-            0..=4 => self.reserve(),
-            5..=7 => self.close(),
-            8 => self.refund(),
-            9 => {
-                let budget = self.dice.roll(self.limits.len());
-                let Limit { scope, window, cap } = self.limits[budget].clone();
-                let cap = self.cap(Some(cap.metric()));
-                self.set(scope, window, cap);
+        match self.roll(24) {
+            0..=9 => self.reserve(),
+            10..=15 => self.close(),
+            16 | 17 => self.refund(),
+            18 => {
+                let number = self.roll(self.budgets.len());
+                self.set(number);
+            }
+            19 => {
+                let number = self.roll(self.budgets.len());
+                let (scope, window, metric) = self.budgets[number].clone();
+                self.checked.run(Action::RemoveBudget { scope, window, metric }).answer.unwrap();
             }
             _ => {
-                let hours = [0, 1, 6, 12, 23, 24 * 7][self.dice.roll(6)];
-                let seconds = [1, 30, 75, 1_800][self.dice.roll(4)] * 1_000_000;
-                self.one.clock.set(Timestamp::from_micros(self.now() + hours * HOUR + seconds));
+                let hours = [0, 1, 6, 12, 23, 24 * 7][self.roll(6)];
+                let seconds = [1, 30, 75, 1_800][self.roll(4)] * 1_000_000;
+                self.checked.pass_micros(hours * HOUR + seconds);
             }
         }
-    }
-
-    /// What a budget counted in a window.
-    fn counted(&self, budget: usize, start: i64) -> (u64, u64) {
-        let metric = self.limits[budget].cap.metric();
-        let charged = self.requests.values().filter(|request| request.windows.contains(&(budget, start)));
-        charged.map(|request| request.counts(metric)).fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1))
-    }
-
-    fn admits(&self, windows: &[(usize, i64)], units: u64, tokens: u64) -> bool {
-        windows.iter().all(|(budget, start)| {
-            let cap = self.limits[*budget].cap;
-            let (used, held) = self.counted(*budget, *start);
-            let asked = match cap.metric() {
-                Metric::Spend => units,
-                Metric::Requests => 1,
-                Metric::Tokens => tokens,
-            };
-            used + held + asked <= cap.limit()
-        })
     }
 
     fn reserve(&mut self) {
-        let (units, tokens, now) = (self.dice.roll(20) as u64, self.dice.roll(20) as u64, self.now());
-        let scopes: Vec<_> = SCOPES.into_iter().filter(|_| self.dice.roll(2) == 0).collect();
-        let name = format!("h{}", self.requests.len());
-        let asked = |limit: &&Limit| limit.scope.as_ref().is_none_or(|own| scopes.contains(&own.as_str()));
-        let windows: Vec<_> = self
-            .limits
-            .iter()
-            .enumerate()
-            .filter(|(_, limit)| asked(limit))
-            .map(|(number, limit)| (number, start_of(&limit.window, now)))
-            .collect();
-        let answer = self.run(reserve(&name, i64::try_from(units).unwrap(), None, &scopes, tokens)).answer;
-        // Overdue holds lapse one by one until it fits; if it never does nothing happened.
-        let before = self.requests.clone();
-        let mut overdue: Vec<_> = before
-            .iter()
-            .filter(|(_, request)| request.state == HoldState::Open && request.deadline + GRACE <= now)
-            .map(|(name, request)| (request.deadline, name[1..].parse::<u32>().unwrap(), name.clone()))
-            .collect();
-        overdue.sort();
-        for (_, _, name) in overdue {
-            if self.admits(&windows, units, tokens) {
-                break;
-            }
-            let request = self.requests.get_mut(&name).unwrap();
-            (request.state, request.held) = (HoldState::Lapsed, 0);
+        let (units, tokens) = (self.roll(20), self.roll(20) as u64);
+        let scopes: Vec<_> = SCOPES.into_iter().filter(|_| self.roll(2) == 0).collect();
+        let min = (self.roll(4) == 0).then_some(1.min(units as i64));
+        let action = reserve(&self.checked.name(), units as i64, min, &scopes, tokens);
+        if let Err(Refusal::Denied(denial)) = self.checked.run(action).answer {
+            assert_eq!(denial.reason, DenialReason::Budget);
         }
-        if !self.admits(&windows, units, tokens) {
-            self.requests = before;
-            let Err(Refusal::Denied(denial)) = answer else { panic!("should be denied: {answer:?}") };
-            let budget = denial.budget.unwrap();
-            let window = windows.iter().find(|(number, _)| *number + 1 == budget.number as usize).unwrap();
-            let (used, held) = self.counted(window.0, window.1);
-            // What is left is said of the moment after the overdue ones would have lapsed: at least what is left now.
-            assert!(budget.left >= budget.cap.limit().saturating_sub(used + held));
-            if let Some(wait) = denial.retry_after {
-                let next = now + i64::try_from(wait.as_micros()).unwrap();
-                assert_eq!(start_of(&self.limits[window.0].window, next), next, "it resets when it says");
-                assert_eq!(start_of(&self.limits[window.0].window, next - 1), window.1, "and not before");
-            }
-            return;
-        }
-        assert_eq!(answer, Ok(Outcome::Created));
-        let state = HoldState::Open;
-        let request = Request { windows, state, held: units, tokens, cost: (0, 0), refunded: 0, deadline: now + LEASE };
-        self.requests.insert(name, request);
-    }
-
-    fn pick(&mut self, wanted: impl Fn(&Request) -> bool) -> Option<(String, Request)> {
-        let found: Vec<_> = self.requests.iter().filter(|(_, request)| wanted(request)).collect();
-        let choice = if found.is_empty() { return None } else { self.dice.roll(found.len()) };
-        Some((found[choice].0.clone(), found[choice].1.clone()))
     }
 
     fn close(&mut self) {
-        let unfinished = |request: &Request| matches!(request.state, HoldState::Open | HoldState::Lapsed);
-        let Some((name, mut request)) = self.pick(unfinished) else { return };
-        if self.dice.roll(4) == 0 {
-            assert!(self.run(self.one.release(&name, false)).answer.is_ok());
-            request.state = HoldState::Released;
-        } else {
-            let cost = (self.dice.roll(25), self.dice.roll(25));
-            let action = Action::Settle {
+        let unfinished = |hold: &HoldModel| matches!(hold.state, HoldState::Open | HoldState::Lapsed);
+        let Some((name, held)) = self.checked.pick(unfinished) else { return };
+        let action = match self.roll(5) {
+            0 => self.checked.one.release(&name, false),
+            1 => self.checked.one.extend(&name, i64::try_from(held.held).unwrap() + 5, true),
+            _ => Action::Settle {
                 hold: hold(&name),
-                measured: measured(i64::try_from(cost.0).unwrap(), cost.1 as u64),
+                measured: measured(self.roll(25) as i64, self.roll(25) as u64),
                 or_debit: None,
                 above_ceiling: false,
                 metadata: None,
-            };
-            assert!(self.run(action).answer.is_ok());
-            (request.state, request.cost) = (HoldState::Settled, (cost.0 as u64, cost.1 as u64));
-        }
-        request.held = 0;
-        self.requests.insert(name, request);
+            },
+        };
+        let _ = self.checked.run(action);
     }
 
     fn refund(&mut self) {
-        let settled = |request: &Request| request.state == HoldState::Settled && request.cost.0 > request.refunded;
-        let Some((name, mut request)) = self.pick(settled) else { return };
-        let left = usize::try_from(request.cost.0 - request.refunded).unwrap();
-        let units = 1 + self.dice.roll(left);
-        let key = format!("r{}", self.log.len());
-        let action = Action::Refund {
-            hold: hold(&name),
-            key: operation(&key),
-            amount: amount(i64::try_from(units).unwrap()),
-            metadata: None,
-        };
-        assert_eq!(self.run(action).answer, Ok(Outcome::Ok));
-        request.refunded += units as u64;
-        self.requests.insert(name, request);
-    }
-
-    /// Every window that is stored is what its requests say, and no other is stored.
-    fn compare(&self) {
-        let rows = self.one.rows();
-        rows.check(LedgerId([7; 16])).unwrap();
-        let mut stored = BTreeMap::new();
-        for window in &rows.windows {
-            let number = window.key.budget as usize - 1;
-            stored.insert((number, window.key.start.as_micros()), (window.used, window.held));
-        }
-        let mut expected = BTreeMap::new();
-        for window in self.requests.values().flat_map(|request| &request.windows) {
-            expected.insert(*window, self.counted(window.0, window.1));
-        }
-        stored.retain(|_, counted| *counted != (0, 0));
-        expected.retain(|_, counted| *counted != (0, 0));
-        assert_eq!(stored, expected);
+        let settled = |hold: &HoldModel| hold.state == HoldState::Settled && hold.captured > hold.refunded;
+        let Some((name, held)) = self.checked.pick(settled) else { return };
+        let units = 1 + self.roll(usize::try_from(held.captured - held.refunded).unwrap());
+        let key = self.checked.key();
+        let action = self.checked.one.refund(&name, &key, units as i64);
+        self.checked.run(action).answer.unwrap();
     }
 }
 
@@ -660,17 +478,16 @@ fn windows_agree_with_the_calendar_and_the_requests() {
     println!("PREPAID_SEED={seed} PREPAID_CASES={count}");
     for case in seed..seed.wrapping_add(count) {
         let mut play = Play::new(case);
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let played = catch_unwind(AssertUnwindSafe(|| {
             for _ in 0..30 {
                 play.step();
             }
-            play.compare();
-            let audit = play.one.audit();
-            assert!(audit.is_clean(), "{audit}");
+            play.checked.compare_rows();
+            play.checked.compare_audit();
         }));
         if let Err(panic) = played {
-            eprintln!("PREPAID_SEED={case} PREPAID_CASES=1\n{}", play.log.join("\n"));
-            std::panic::resume_unwind(panic);
+            play.checked.tell(case);
+            resume_unwind(panic);
         }
     }
 }

@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
@@ -36,6 +36,21 @@ const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/properties
 /// State, command and outcome of what the random lists must meet: without it they would prove little.
 const CELLS: &str = include_str!("data/cells.txt");
 
+/// What the lists must meet of lots and budgets.
+const MARKS: [&str; 11] = [
+    "denied by a budget",
+    "budget that resets",
+    "part of a budget",
+    "hold in several windows",
+    "hold from several lots",
+    "lapse before a hold with budgets",
+    "lot expired",
+    "money came back too late",
+    "late money was used after all",
+    "refund into a new lot",
+    "budget was set again",
+];
+
 #[test]
 fn kernel_agrees_with_the_model() {
     let count = common::number("PREPAID_CASES", 20_000);
@@ -45,11 +60,11 @@ fn kernel_agrees_with_the_model() {
     let met = thread::scope(|scope| {
         let shards: Vec<_> =
             (0..threads).map(|shard| scope.spawn(move || kernel_shard(seed, shard, count.div_ceil(threads)))).collect();
-        let mut met = BTreeSet::new();
+        let mut met = Met::default();
         let mut failures = Vec::new();
         for shard in shards {
             match shard.join().unwrap() {
-                Ok(cells) => met.extend(cells),
+                Ok(more) => met.add(more),
                 Err(error) => failures.push(error),
             }
         }
@@ -57,11 +72,14 @@ fn kernel_agrees_with_the_model() {
         met
     });
     if std::env::var_os("PREPAID_SHOW_CELLS").is_some() {
-        met.iter().for_each(|(state, command, outcome)| println!("{state} {command} {outcome}"));
+        met.cells.iter().for_each(|(state, command, outcome)| println!("{state} {command} {outcome}"));
     }
     let is = |(state, command, outcome): &Cell, line: &str| line.split(' ').eq([state.as_str(), command, outcome]);
-    let missed: Vec<_> = CELLS.lines().filter(|line| !met.iter().any(|cell| is(cell, line))).collect();
-    println!("{count} cases, {} cells of the state table met", met.len());
+    let missed: Vec<_> = CELLS.lines().filter(|line| !met.cells.iter().any(|cell| is(cell, line))).collect();
+    println!("{count} cases, {} cells of the state table met; {:?}", met.cells.len(), met.marks);
+    for what in MARKS {
+        assert!(count < 10_000 || met.marks.contains_key(what), "PREPAID_SEED={seed}: no case met: {what}");
+    }
     assert!(count < 10_000 || missed.is_empty(), "PREPAID_SEED={seed}: cells that no case met: {missed:?}");
 }
 
@@ -89,15 +107,36 @@ fn sqlite_answers_and_keeps_what_memory_does() {
     assert!(outcome.is_ok(), "PREPAID_SEED={seed} PREPAID_SQLITE_CASES={count}\n{}", outcome.unwrap_err());
 }
 
-fn kernel_shard(seed: u64, shard: u64, count: u64) -> Result<BTreeSet<Cell>, String> {
+/// What cases met, all together.
+#[derive(Default)]
+struct Met {
+    cells: BTreeSet<Cell>,
+    marks: BTreeMap<&'static str, u64>,
+}
+
+impl Met {
+    fn add(&mut self, more: Self) {
+        self.cells.extend(more.cells);
+        for (what, times) in more.marks {
+            *self.marks.entry(what).or_default() += times;
+        }
+    }
+}
+
+fn kernel_shard(seed: u64, shard: u64, count: u64) -> Result<Met, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let met = std::cell::RefCell::new(BTreeSet::new());
+    let met = std::cell::RefCell::new(Met::default());
     run(seed, shard, count, |case| {
         let clock = Arc::new(ManualClock::default());
         let store = MemoryStore::new(LedgerId([7; 16]), clock.clone());
         let mut player = Player::new(Arc::new(store), clock);
-        let played = runtime.block_on(player.play(case, "a"));
-        met.borrow_mut().append(&mut player.cells);
+        let played = runtime.block_on(async {
+            player.play(case, "a").await?;
+            // An audit takes as long as a dozen steps.
+            if case.setup[0] % 4 == 0 { player.audit().await } else { Ok(()) }
+        });
+        met.borrow_mut()
+            .add(Met { cells: std::mem::take(&mut player.cells), marks: std::mem::take(&mut player.marks) });
         played.map_err(|error| format!("{error}\n{}", player.log.join("\n")))
     })?;
     Ok(met.into_inner())
@@ -158,11 +197,11 @@ struct Beside<'a> {
 impl Beside<'_> {
     async fn play(mut self, case: &Case, prefix: &str) -> Result<(), String> {
         let mut drawer = Drawer::new(case, prefix);
-        for step in drawer.beginning() {
+        for step in drawer.beginning(self.clock.now()) {
             self.take(step, false).await?;
         }
         for raw in &case.steps {
-            let step = drawer.draw(*raw, &self.model);
+            let step = drawer.draw(*raw, &self.model, self.clock.now());
             self.take(step, raw.flags & 0b11 == 0b11).await?;
         }
         self.commit().await

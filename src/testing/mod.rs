@@ -14,5 +14,5 @@ mod rows;
 
 pub use clock::ManualClock;
 pub use faults::{CommitFault, FaultRates, FaultyStore};
-pub use model::{AccountModel, HoldModel, Model, Totals, Used};
+pub use model::{AccountModel, Coins, HoldModel, Model, Piles, Totals, Used};
 pub use rows::Rows;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use prepaid::kernel::{Action, Command};
 use prepaid::model::{
-    Against, CallToken, Cap, Lease, Limits, OnLapse, OperationKey, Overrun, Policy, Quantity, SignedAmount, Status,
-    Terms,
+    Against, CallToken, Cap, Lease, Limits, LotClass, LotTerms, ModelName, OnLapse, OperationKey, Overrun, Policy,
+    Quantity, Scope, SignedAmount, Status, Terms, Window,
 };
 use prepaid::testing::Model;
-use prepaid::{AccountId, Amount, Asset, HoldId, Measured};
+use prepaid::{AccountId, Amount, Asset, HoldId, Measured, Timestamp};
 use proptest::prelude::*;
 
 /// One random step before it is known what it is about: numbers, so that it shrinks towards zeros.
@@ -21,12 +21,14 @@ pub struct Raw {
     pub amount: u8,
     pub other: u8,
     pub flags: u8,
+    /// What has to do with lots and budgets.
+    pub more: u8,
 }
 
 /// A random case: how the accounts are set up, then what happens.
 #[derive(Clone, Debug)]
 pub struct Case {
-    pub setup: [u8; 10],
+    pub setup: [u8; SETUP],
     pub steps: Vec<Raw>,
 }
 
@@ -42,18 +44,24 @@ pub enum Drawn {
 pub const LEASE: Lease =
     Lease { ttl: Duration::from_secs(60), grace: Duration::from_secs(10), late: Duration::from_secs(100) };
 const SECOND: i64 = 1_000_000;
+const MODELS: [&str; 2] = ["small", "large"];
+const SCOPES: [&str; 2] = ["key:a", "team:b"];
+const SETUP: usize = 12;
+/// Kinds of steps.
+const KINDS: u8 = 148;
 
 pub fn cases(steps: usize) -> impl Strategy<Value = Case> {
-    let raw = (0..128u8, 0..8u8, 0..16u8, 0..26u8, 0..26u8, any::<u8>())
-        .prop_map(|(kind, account, hold, amount, other, flags)| Raw { kind, account, hold, amount, other, flags });
-    (any::<[u8; 10]>(), prop::collection::vec(raw, 1..=steps)).prop_map(|(setup, steps)| Case { setup, steps })
+    let raw = (0..KINDS, 0..8u8, 0..16u8, 0..26u8, 0..26u8, any::<u8>(), any::<u8>()).prop_map(
+        |(kind, account, hold, amount, other, flags, more)| Raw { kind, account, hold, amount, other, flags, more },
+    );
+    (any::<[u8; SETUP]>(), prop::collection::vec(raw, 1..=steps)).prop_map(|(setup, steps)| Case { setup, steps })
 }
 
 /// The accounts of a case, its first commands, and what was drawn so far.
 #[derive(Debug)]
 pub struct Drawer {
     accounts: [AccountId; 3],
-    setup: [u8; 10],
+    setup: [u8; SETUP],
     sent: Vec<Arc<Command>>,
 }
 
@@ -64,9 +72,9 @@ impl Drawer {
         Self { accounts, setup: case.setup, sent: Vec::new() }
     }
 
-    /// The first two accounts are opened and have money; the third is not open. Half of the cases first lead a hold
-    /// into a state that chance alone seldom reaches.
-    pub fn beginning(&mut self) -> Vec<Drawn> {
+    /// The first two accounts are opened and have money; the third is not open. Half of the accounts have lots, half of
+    /// them budgets. Half of the cases first lead a hold into a state that chance alone seldom reaches.
+    pub fn beginning(&mut self, now: Timestamp) -> Vec<Drawn> {
         let mut steps = Vec::new();
         for (account, turn) in self.accounts.clone().iter().zip([0, 1]) {
             let [_, _, deposit, .., road] = self.setup.map(|byte| byte.rotate_left(turn * 3));
@@ -76,6 +84,9 @@ impl Drawer {
             let amount = amount([0, 10, 10, 25, 100, 1000][usize::from(deposit % 6)]);
             if !amount.is_zero() {
                 command(Action::Deposit { key: operation("m0"), amount, metadata: None });
+            }
+            for action in self.lots_and_budgets(turn, now) {
+                steps.push(Drawn::Command(Arc::new(Command::new(account.clone(), action))));
             }
             if turn == 0 {
                 self.road(road, &mut steps);
@@ -88,11 +99,72 @@ impl Drawer {
         steps
     }
 
+    fn lots_and_budgets(&self, turn: u32, now: Timestamp) -> Vec<Action> {
+        let [.., lots, budgets, _, _, _] = self.setup.map(|byte| byte.rotate_left(turn * 3));
+        let raw = |byte: u8, number: u8| {
+            let turned = byte.rotate_left(u32::from(number) * 2 + 1);
+            Raw { kind: 0, account: 0, hold: 0, amount: turned % 7, other: turned / 3, flags: turned, more: byte }
+        };
+        let units = |raw: Raw| amount([3, 5, 8, 10, 13, 20, 21][usize::from(raw.amount)]);
+        let grants = (0..[0, 0, 1, 3][usize::from(lots % 4)]).map(|number| {
+            let (raw, key) = (raw(lots, number), operation(["g0", "g1", "g2"][usize::from(number)]));
+            Self::grant(raw, key, units(raw), now)
+        });
+        let budgets = (0..[0, 0, 1, 2][usize::from(budgets % 4)]).map(|number| {
+            let raw = raw(budgets, number);
+            Self::budget(raw, units(raw))
+        });
+        grants.chain(budgets).collect()
+    }
+
+    /// A lot that expires at an edge of a hold's life, or never.
+    fn grant(raw: Raw, key: OperationKey, amount: Amount, now: Timestamp) -> Action {
+        let mut terms = LotTerms::default();
+        terms.class = if raw.flags & 1 == 0 { LotClass::Promotional } else { LotClass::Paid };
+        terms.priority = [0, 1, -1][usize::from(raw.other % 3)];
+        let seconds = [None, Some(60), Some(70), Some(75), Some(100), Some(171), Some(365 * 24 * 3_600), Some(0)];
+        let micros = |seconds| Timestamp::from_micros(now.as_micros() + seconds * SECOND);
+        terms.expiry = seconds[usize::from(raw.more % 8)].map(micros);
+        let is_named = |number: usize| raw.more & (0b11 << (3 + 2 * number)) == 0;
+        terms.models = (0..2).filter(|number| is_named(*number)).map(model).collect();
+        terms.models.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        Action::Grant { key, amount, terms: Arc::new(terms), metadata: None }
+    }
+
+    fn budget(raw: Raw, amount: Amount) -> Action {
+        let scope = [None, Some(scope(0)), Some(scope(1))][usize::from(raw.other % 3)].clone();
+        let berlin = || "Europe/Berlin".parse().unwrap();
+        let window = match raw.more % 8 {
+            0..=3 => Window::TOTAL,
+            4 => Window::day(berlin()),
+            5 => Window::month(31, berlin()).unwrap(),
+            _ => Window::every(Duration::from_secs(100)).unwrap(),
+        };
+        let cap = match raw.more >> 5 {
+            0..=3 => Cap::Spend(amount),
+            4 | 5 => Cap::Requests(u64::from(raw.amount % 4)),
+            _ => Cap::Tokens(u64::from(raw.amount) * 4),
+        };
+        Action::SetBudget { scope, window, cap }
+    }
+
+    /// A budget that was made before, if there is one, with another limit.
+    fn changed_budget(&self, raw: Raw, amount: Amount, account: &AccountId) -> Action {
+        let earlier = self.sent.iter().filter(|command| command.account() == account);
+        let made: Vec<_> =
+            earlier.map(|command| command.action()).filter(|action| action.name() == "set_budget").collect();
+        let Some(Action::SetBudget { scope, window, cap }) = made.get(usize::from(raw.hold) % made.len().max(1)) else {
+            return Self::budget(raw, amount);
+        };
+        let cap = Cap::from_parts(cap.metric(), amount.minor_units().unsigned_abs()).unwrap();
+        Action::SetBudget { scope: scope.clone(), window: window.clone(), cap }
+    }
+
     /// Leads the first hold to where it lapsed, was sealed, or was settled.
     fn road(&self, choice: u8, steps: &mut Vec<Drawn>) {
         let hold = hold(0);
         let command = |action| Drawn::Command(Arc::new(Command::new(self.accounts[0].clone(), action)));
-        let raw = Raw { kind: 25, account: 0, hold: 0, amount: 3, other: choice, flags: 0 };
+        let raw = Raw { kind: 25, account: 0, hold: 0, amount: 3, other: choice, flags: 0, more: choice };
         let reserve = command(self.reserve(raw, hold.clone(), amount(i64::from(choice % 9)), amount(1)));
         let report = || Action::Report {
             hold: hold.clone(),
@@ -124,7 +196,7 @@ impl Drawer {
     }
 
     /// What a step is about, given how things stand.
-    pub fn draw(&mut self, raw: Raw, model: &Model) -> Drawn {
+    pub fn draw(&mut self, raw: Raw, model: &Model, now: Timestamp) -> Drawn {
         if raw.kind < 12 {
             return Drawn::Tick(tick(raw));
         }
@@ -135,7 +207,7 @@ impl Drawer {
                 let earlier = self.earlier(raw);
                 Arc::new(Command::new(self.account(raw.other).clone(), earlier.action().clone()))
             }
-            _ => Arc::new(Command::new(self.account(raw.account).clone(), self.action(raw, model))),
+            _ => Arc::new(Command::new(self.account(raw.account).clone(), self.action(raw, model, now))),
         };
         self.sent.push(Arc::clone(&command));
         Drawn::Command(command)
@@ -191,7 +263,7 @@ impl Drawer {
             }
             Action::Release { waive, .. } => *waive = !*waive,
             Action::Grant { amount, .. } => *amount = plus(*amount, 1),
-            Action::SetBudget { cap, .. } => *cap = Cap::Requests(u64::from(raw.other)),
+            Action::SetBudget { cap, .. } => *cap = Cap::from_parts(cap.metric(), u64::from(raw.other)).unwrap(),
             Action::RemoveBudget { .. }
             | Action::ExpireLot { .. }
             | Action::Abandon { .. }
@@ -204,11 +276,11 @@ impl Drawer {
         Command::new(earlier.account().clone(), action)
     }
 
-    fn action(&self, raw: Raw, model: &Model) -> Action {
+    fn action(&self, raw: Raw, model: &Model, now: Timestamp) -> Action {
         let account = self.account(raw.account);
         let hold = hold(raw.hold);
         let named = hold.clone();
-        let pick = |choice| self.amount(choice, raw, account, &named, model);
+        let pick = |choice| Self::amount(choice, raw, account, &named, (model, now));
         let key = operation(["k1", "k2", "k3"][usize::from(raw.other % 3)]);
         let flag = |bit: u8| raw.flags & (1 << bit) != 0;
         // The override of the ceiling is rare.
@@ -221,7 +293,7 @@ impl Drawer {
             49..=56 => Action::Extend { hold, target: pick(raw.amount), partial: flag(2) },
             57..=66 => Action::Report { hold, measured: measured(raw.amount), above_ceiling },
             67..=78 => {
-                let or_debit = flag(4).then(|| Arc::new(Terms::default()));
+                let or_debit = flag(4).then(|| Arc::new(terms(raw)));
                 Action::Settle { hold, measured: measured(raw.amount), or_debit, above_ceiling, metadata }
             }
             79..=83 => Action::Release { hold, waive: flag(3) },
@@ -238,7 +310,7 @@ impl Drawer {
                 metadata,
             },
             109..=112 => {
-                let terms = Arc::new(Terms::default());
+                let terms = Arc::new(terms(raw));
                 Action::Debit { hold, terms, measured: measured(raw.amount), above_ceiling, metadata }
             }
             113..=116 => Action::Deposit { key, amount: pick(raw.amount), metadata },
@@ -253,6 +325,16 @@ impl Drawer {
                 let status = [Status::Active, Status::Active, Status::Frozen, Status::Closed];
                 Action::SetStatus { status: status[usize::from(raw.other % 4)], reason: "because".into() }
             }
+            128..=135 => Self::grant(raw, key, pick(raw.amount), now),
+            136..=138 => Action::ExpireLot { lot: u32::from(raw.amount % 5) },
+            139..=141 => Self::budget(raw, pick(raw.amount)),
+            142..=144 => self.changed_budget(raw, pick(raw.amount), account),
+            145..=147 => match self.changed_budget(raw, pick(raw.amount), account) {
+                Action::SetBudget { scope, window, cap } => {
+                    Action::RemoveBudget { scope, window, metric: cap.metric() }
+                }
+                other => other,
+            },
             _ => {
                 let asset = if flag(3) { Asset::USD } else { Asset::new("EUR", 2).unwrap() };
                 Action::Open { asset, limits: self.limits(0), policy: self.policy(0) }
@@ -261,7 +343,7 @@ impl Drawer {
     }
 
     fn reserve(&self, raw: Raw, hold: HoldId, amount: Amount, min: Amount) -> Action {
-        let mut terms = Terms::default();
+        let mut terms = terms(raw);
         terms.amount = amount;
         terms.min = (raw.flags & 0b1100 == 0b1100).then_some(min);
         if raw.flags & 0b1111_0000 == 0b1111_0000 {
@@ -280,9 +362,9 @@ impl Drawer {
     }
 
     /// An amount at an edge of what the account and the hold have just now.
-    fn amount(&self, choice: u8, raw: Raw, account: &AccountId, hold: &HoldId, model: &Model) -> Amount {
+    fn amount(choice: u8, raw: Raw, account: &AccountId, hold: &HoldId, (model, now): (&Model, Timestamp)) -> Amount {
         let account = model.account(account);
-        let spendable = account.map_or(0, |account| account.spendable());
+        let spendable = account.map_or(0, |account| account.spendable(terms(raw).model.as_ref(), now));
         let found = account.and_then(|account| account.hold(hold));
         let of = |part: fn(&prepaid::testing::HoldModel) -> i128| found.map_or(0, part);
         let left = of(|hold| hold.captured - hold.refunded);
@@ -335,6 +417,23 @@ impl Drawer {
         let [.., first, second, _] = self.setup.map(|byte| byte.rotate_left(turn));
         Policy { on_lapse: on_lapse(first), overrun: overrun(second), lease: LEASE }
     }
+}
+
+/// What a request says of lots and budgets.
+fn terms(raw: Raw) -> Terms {
+    let mut terms = Terms::default();
+    terms.model = [None, None, Some(model(0)), Some(model(1))][usize::from(raw.more % 4)].clone();
+    terms.scopes = (0..2).filter(|number| raw.more & (4 << number) != 0).map(scope).collect();
+    terms.tokens = [0, 0, 5, 50][usize::from(raw.more >> 4) % 4];
+    terms
+}
+
+fn model(number: usize) -> ModelName {
+    ModelName::new(MODELS[number]).unwrap()
+}
+
+fn scope(number: usize) -> Scope {
+    Scope::new(SCOPES[number]).unwrap()
 }
 
 /// Clock steps at the edges of lease, grace and late window, back, and far.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test uses its part")]
 
+pub mod checked;
 pub mod child;
 pub mod draw;
 pub mod fitting;

@@ -1,13 +1,13 @@
 //! Plays a case on a store and on the model, and compares after every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prepaid::kernel::{Batch, Command, Reply};
-use prepaid::model::{EntryKind, KeyHash};
+use prepaid::model::EntryKind;
 use prepaid::store::Store;
 use prepaid::testing::{HoldModel, ManualClock, Model, Rows};
-use prepaid::{Outcome, Refusal, Timestamp};
+use prepaid::{DenialReason, Ledger, Outcome, Refusal, Timestamp};
 
 use super::draw::{Case, Drawer, Drawn};
 use prepaid::clock::Clock;
@@ -24,6 +24,8 @@ pub struct Player {
     pub model: Model,
     pub rows: Rows,
     pub cells: BTreeSet<Cell>,
+    /// How often lots and budgets met what they are there for.
+    pub marks: BTreeMap<&'static str, u64>,
     /// What was done so far, to be read when it goes wrong.
     pub log: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl Player {
             model: Model::default(),
             rows: Rows::default(),
             cells: BTreeSet::new(),
+            marks: BTreeMap::new(),
             log: Vec::new(),
         }
     }
@@ -51,7 +54,7 @@ impl Player {
     /// Plays a whole case. Commands whose steps say so go into one batch with the one before.
     pub async fn play(&mut self, case: &Case, prefix: &str) -> Result<(), String> {
         let mut drawer = Drawer::new(case, prefix);
-        for step in drawer.beginning() {
+        for step in drawer.beginning(self.clock.now()) {
             match step {
                 Drawn::Tick(micros) => self.tick(micros),
                 Drawn::Command(command) => {
@@ -62,7 +65,7 @@ impl Player {
         }
         let mut batch = Vec::new();
         for raw in &case.steps {
-            match drawer.draw(*raw, &self.model) {
+            match drawer.draw(*raw, &self.model, self.clock.now()) {
                 Drawn::Tick(micros) => {
                     self.commit(std::mem::take(&mut batch)).await?;
                     self.tick(micros);
@@ -92,7 +95,7 @@ impl Player {
         self.cells.insert((before, command.action().name(), name));
         let balance = self.model.account(command.account()).map(|account| {
             let totals = account.totals();
-            (totals.available, totals.held, account.spendable().min(1 << 59))
+            (totals.available, totals.held, account.spendable(None, self.clock.now()).min(1 << 59))
         });
         Expected { command: Arc::clone(command), answer, hold: find(&self.model), balance }
     }
@@ -112,7 +115,8 @@ impl Player {
         }
         let rows = self.dump().await?;
         rows.check_since(&self.rows, self.store.ledger())?;
-        self.compare(&rows)?;
+        self.model.compare(&rows)?;
+        self.mark(&expected, &rows);
         let lapsed = rows.entries.iter().skip(self.rows.entries.len()).any(|entry| entry.kind == EntryKind::Lapse);
         if let ([Expected { command, answer: Ok(outcome), .. }], true) = (&expected[..], lapsed) {
             self.cells.insert(("Overdue".to_owned(), command.action().name(), outcome.name()));
@@ -143,6 +147,49 @@ impl Player {
         Ok(())
     }
 
+    /// What an audit of everything finds: nothing.
+    pub async fn audit(&self) -> Result<(), String> {
+        let ledger = Ledger::builder().sweep_every(None).open_store(Arc::clone(&self.store));
+        let audit = ledger.map_err(|error| error.to_string())?.audit().await.map_err(|error| error.to_string())?;
+        if audit.is_clean() { Ok(()) } else { Err(format!("audit: {audit}")) }
+    }
+
+    /// Counts what the list has met so far of lots and budgets.
+    fn mark(&mut self, expected: &[Expected], rows: &Rows) {
+        let new_entries = || rows.entries.iter().skip(self.rows.entries.len());
+        let wrote = |kind| new_entries().any(|entry| entry.kind == kind);
+        let more = |part: fn(&Rows) -> usize| part(rows) > part(&self.rows);
+        let lost = |rows: &Rows| {
+            rows.holds.iter().flat_map(|hold| &hold.takes).filter(|take| !take.forfeited.is_zero()).count()
+        };
+        let denied = expected.iter().filter_map(|expected| match &expected.answer {
+            Err(Refusal::Denied(denial)) => Some(denial),
+            Ok(_) | Err(_) => None,
+        });
+        let denied: Vec<_> = denied.filter(|denial| denial.reason == DenialReason::Budget).collect();
+        let created =
+            expected.iter().filter(|own| matches!(own.answer, Ok(Outcome::Created | Outcome::CreatedPartial)));
+        let created: Vec<_> = created.filter_map(|own| own.hold.as_ref()).collect();
+        let met = [
+            ("denied by a budget", !denied.is_empty()),
+            ("budget that resets", denied.iter().any(|denial| denial.retry_after.is_some())),
+            ("part of a budget", denied.iter().any(|denial| !denial.grantable.is_zero())),
+            ("hold in several windows", created.iter().any(|hold| hold.windows.len() > 1)),
+            ("hold from several lots", created.iter().any(|hold| hold.coins.held.len() > 1)),
+            ("lapse before a hold with budgets", {
+                wrote(EntryKind::Lapse) && created.iter().any(|hold| !hold.windows.is_empty())
+            }),
+            ("lot expired", wrote(EntryKind::LotExpiry)),
+            ("money came back too late", lost(rows) > lost(&self.rows)),
+            ("late money was used after all", lost(rows) < lost(&self.rows)),
+            ("refund into a new lot", more(|rows| rows.lots.len()) && !wrote(EntryKind::Grant)),
+            ("budget was set again", rows.budgets.iter().any(|budget| budget.active && budget.version > 2)),
+        ];
+        for (what, _) in met.into_iter().filter(|(_, met)| *met) {
+            *self.marks.entry(what).or_default() += 1;
+        }
+    }
+
     pub async fn submit(&self, commands: Vec<Arc<Command>>) -> Result<Vec<Reply>, String> {
         let count = commands.len();
         let batch = Arc::new(Batch::new(commands));
@@ -165,24 +212,6 @@ impl Player {
             }
         }
         Ok(rows)
-    }
-
-    /// Every account and every hold, as stored and as it should be.
-    fn compare(&self, rows: &Rows) -> Result<(), String> {
-        let mut holds: std::collections::HashMap<_, _> = rows.holds.iter().map(|hold| (hold.key, hold)).collect();
-        let expected: Vec<_> = self.model.accounts().collect();
-        if expected.len() != rows.accounts.len() {
-            return Err(format!("{} accounts expected, {} stored", expected.len(), rows.accounts.len()));
-        }
-        for (id, account) in expected {
-            let stored = rows.accounts.iter().find(|stored| stored.id == *id).ok_or("account is missing")?;
-            account.compare(stored)?;
-            for (hold, expected) in account.holds() {
-                let stored = holds.remove(&KeyHash::hold(id, hold)).ok_or_else(|| format!("hold {hold} is missing"))?;
-                expected.compare(stored)?;
-            }
-        }
-        if holds.is_empty() { Ok(()) } else { Err(format!("holds that should not be: {holds:?}")) }
     }
 }
 

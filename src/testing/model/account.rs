@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::budgets::BudgetModel;
 use super::hold::{HoldModel, Used, used};
+use super::lots::LotModel;
 use crate::kernel::{Action, Outcome, Refusal};
 use crate::model::{
-    Account, Against, Amount, Asset, HoldId, HoldState, Limits, Measured, Policy, Quantity, Status, Timestamp,
+    Account, Against, Amount, Asset, HoldId, HoldState, Limits, LotClass, Measured, Policy, Quantity, Status, Timestamp,
 };
 
 /// An account of the model.
@@ -19,13 +21,15 @@ pub struct AccountModel {
     /// Money in less money out, by what it was booked against.
     flows: BTreeMap<&'static str, i128>,
     pub(super) holds: BTreeMap<HoldId, HoldModel>,
+    pub(super) lots: BTreeMap<u32, LotModel>,
+    pub(super) budgets: Vec<BudgetModel>,
     /// Keys of operations with the arguments they came with.
     operations: BTreeMap<String, String>,
     entries: u64,
-    last_entry_at: i128,
+    pub(super) last_entry_at: i128,
 }
 
-/// The seven books without those that only lots use.
+/// The seven books, and the parts of them that are promotional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of `Books`, described there")]
 #[non_exhaustive]
@@ -35,7 +39,23 @@ pub struct Totals {
     pub revenue: i128,
     pub funding: i128,
     pub promotion: i128,
+    pub breakage: i128,
     pub write_off: i128,
+    pub available_promo: i128,
+    pub held_promo: i128,
+    pub revenue_promo: i128,
+}
+
+impl Totals {
+    /// In the order of `Books::columns`.
+    fn columns(&self) -> [i128; 10] {
+        let Self { available, held, revenue, funding, promotion, breakage, write_off, .. } = *self;
+        let Self { available_promo, held_promo, revenue_promo, .. } = *self;
+        let books = [available, held, revenue, funding, promotion, breakage, write_off];
+        let promotional = [available_promo, held_promo, revenue_promo];
+        let mut columns = books.into_iter().chain(promotional);
+        std::array::from_fn(|_| columns.next().unwrap_or(0))
+    }
 }
 
 /// A command's moment: the store's time, and the account's, which never goes back behind its last entry.
@@ -66,25 +86,40 @@ impl AccountModel {
             policy,
             flows: BTreeMap::new(),
             holds: BTreeMap::new(),
+            lots: BTreeMap::new(),
+            budgets: Vec::new(),
             operations: BTreeMap::new(),
             entries: 0,
             last_entry_at: 0,
         }
     }
 
-    /// The books, from the flows and the holds.
+    /// The books, from the flows, the holds and the lots.
     pub fn totals(&self) -> Totals {
         let flow = |name| self.flows.get(name).copied().unwrap_or(0);
         let sum = |part: fn(&HoldModel) -> i128| self.holds.values().map(part).sum::<i128>();
-        let (held, captured, refunded) = (sum(|h| h.held), sum(|h| h.captured), sum(|h| h.refunded));
+        let (held, refunded) = (sum(|h| h.held), sum(|h| h.refunded));
+        let (paid, promo) = (self.share(LotClass::Paid), self.share(LotClass::Promotional));
         Totals {
-            available: self.flows.values().sum::<i128>() - held - captured + refunded,
+            available: self.available(),
             held,
             revenue: sum(HoldModel::booked) - refunded - flow("revenue"),
             funding: -flow("funding"),
-            promotion: -flow("promotion"),
+            promotion: promo.gone - flow("promotion"),
+            breakage: paid.gone,
             write_off: -sum(|h| h.written_off) - flow("write_off"),
+            available_promo: promo.free,
+            held_promo: promo.held,
+            revenue_promo: promo.used,
         }
+    }
+
+    /// What is not set aside: what came in, less what holds have of it and what expired.
+    pub(super) fn available(&self) -> i128 {
+        let of_hold =
+            |hold: &HoldModel| hold.held + hold.captured - hold.refunded + hold.coins.lost.values().sum::<i128>();
+        let gone = self.lots.values().map(|lot| lot.gone).sum::<i128>();
+        self.flows.values().sum::<i128>() - self.holds.values().map(of_hold).sum::<i128>() - gone
     }
 
     /// A hold.
@@ -97,24 +132,18 @@ impl AccountModel {
         self.holds.iter()
     }
 
-    /// What a reserve can draw on.
-    pub fn spendable(&self) -> i128 {
-        self.totals().available + units(self.limits.credit)
-    }
-
     /// What a stored account has otherwise than this one.
     ///
     /// # Errors
     /// Both, when they differ.
     pub fn compare(&self, account: &Account) -> Result<(), String> {
-        let [available, held, revenue, funding, promotion, breakage, write_off, ..] =
-            account.books.columns().map(|total| i128::from(total.minor_units()));
-        let stored = (Totals { available, held, revenue, funding, promotion, write_off }, breakage);
-        let facts = (account.status, account.limits, account.policy, account.seq, account.open_holds);
+        let stored = account.books.columns().map(|total| i128::from(total.minor_units()));
+        let active = usize::try_from(account.budgets).unwrap_or(usize::MAX);
+        let facts = (account.status, account.limits, account.policy, account.seq, account.open_holds, active);
         let open = u32::try_from(self.count(HoldState::Open)).unwrap_or(u32::MAX);
-        let expected = (self.status, self.limits, self.policy, self.entries, open);
-        if stored != (self.totals(), 0) || facts != expected {
-            let totals = self.totals();
+        let expected = (self.status, self.limits, self.policy, self.entries, open, self.active_budgets());
+        let totals = self.totals();
+        if stored != totals.columns() || facts != expected {
             return Err(format!("{}: expected {totals:?} {expected:?}, stored {stored:?} {facts:?}", account.id));
         }
         Ok(())
@@ -131,13 +160,12 @@ impl AccountModel {
             Action::Deposit { .. } | Action::Withdraw { .. } | Action::Adjust { .. } | Action::WriteOff { .. } => {
                 self.money(now, action)
             }
-            Action::Grant { .. }
-            | Action::ExpireLot { .. }
-            | Action::SetBudget { .. }
-            | Action::RemoveBudget { .. }
-            | Action::CloseBooks { .. }
-            | Action::Checkpoint { .. }
-            | Action::Prune { .. } => Ok(Outcome::NoOp),
+            Action::Grant { key, amount, terms, .. } => self.grant(now, key.as_str(), *amount, terms),
+            Action::ExpireLot { lot } => self.expire_lot(now, *lot),
+            Action::SetBudget { scope, window, cap } => self.set_budget(now, scope.as_ref(), window, *cap),
+            Action::RemoveBudget { scope, window, metric } => self.remove_budget(now, scope.as_ref(), window, *metric),
+            // What becomes of an account's past is no business of this model's.
+            Action::CloseBooks { .. } | Action::Checkpoint { .. } | Action::Prune { .. } => Ok(Outcome::NoOp),
             Action::Reserve { hold, terms, lease, token, .. } => self.reserve(moment, hold, terms, *lease, *token),
             Action::Renew { hold, ttl } => self.renew(now, hold, *ttl),
             Action::Extend { hold, target, partial } => self.extend(moment, hold, units(*target), *partial),
@@ -223,37 +251,44 @@ impl AccountModel {
         if self.seen(&format!("money {key}"), arguments)? {
             return Ok(Outcome::Replayed);
         }
-        let available = self.totals().available;
         match action {
             Action::Deposit { .. } if self.status == Status::Closed => return Err(Refusal::Status(self.status)),
             Action::Withdraw { .. } if self.status == Status::Frozen => return Err(Refusal::Status(self.status)),
-            Action::Withdraw { .. } if -amount > available.max(0) => {
-                return Err(Refusal::InsufficientPaid { withdrawable: amount_of(available.max(0)) });
+            Action::Withdraw { .. } => {
+                self.expire_lots(now)?;
+                let withdrawable = self.withdrawable(now);
+                if -amount > withdrawable {
+                    return Err(Refusal::InsufficientPaid { withdrawable: amount_of(withdrawable) });
+                }
             }
-            Action::WriteOff { .. } if amount > (-available).max(0) => {
-                return Err(Refusal::ExceedsDebt { debt: amount_of((-available).max(0)) });
+            Action::WriteOff { .. } if amount > (-self.base()).max(0) => {
+                return Err(Refusal::ExceedsDebt { debt: amount_of((-self.base()).max(0)) });
             }
-            _ if amount == 0 => return Err(Refusal::ZeroAmount),
             _ => {}
         }
-        let before = self.totals();
-        *self.flows.entry(against).or_default() += amount;
-        let after = self.totals();
-        let pairs = [
-            (before.available, after.available),
-            (before.revenue, after.revenue),
-            (before.funding, after.funding),
-            (before.promotion, after.promotion),
-            (before.write_off, after.write_off),
-        ];
-        for (was, is) in pairs {
-            // Money from outside carries no total past half of its range.
-            if is.abs() > was.abs() {
-                half(is.abs())?;
-            }
+        if amount == 0 {
+            return Err(Refusal::ZeroAmount);
         }
+        let before = self.totals();
+        if matches!(action, Action::Withdraw { .. }) {
+            self.take_paid(-amount);
+        }
+        self.flow(against, amount);
+        self.came_in(&before)?;
         self.entry(now)?;
         Ok(Outcome::Ok)
+    }
+
+    /// Moves money in against a book, or out.
+    pub(super) fn flow(&mut self, against: &'static str, amount: i128) {
+        *self.flows.entry(against).or_default() += amount;
+    }
+
+    /// Money from outside carries no total past half of its range.
+    pub(super) fn came_in(&self, before: &Totals) -> Result<(), Refusal> {
+        let totals = before.columns().into_iter().zip(self.totals().columns());
+        let grown = totals.filter(|(was, is)| is.abs() > was.abs());
+        grown.map(|(_, is)| is.abs()).try_for_each(half)
     }
 
     pub(super) fn seen(&mut self, key: &str, arguments: String) -> Result<bool, Refusal> {
@@ -269,8 +304,7 @@ impl AccountModel {
 
     /// An entry: every total has to be within its range.
     pub(super) fn entry(&mut self, now: i128) -> Result<(), Refusal> {
-        let Totals { available, held, revenue, funding, promotion, write_off } = self.totals();
-        if [available, held, revenue, funding, promotion, write_off].iter().any(|total| total.abs() > MAX) {
+        if self.lots_overflow() || self.totals().columns().iter().any(|total| total.abs() > MAX) {
             return Err(Refusal::TotalTooLarge);
         }
         self.entries += 1;

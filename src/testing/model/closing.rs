@@ -1,8 +1,12 @@
 //! How a cost gets into the books, and how room is made for a hold.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::account::{AccountModel, MAX, Moment, amount_of, units};
 use super::hold::{HoldModel, Used, span_after};
-use crate::kernel::{Denial, DenialReason, Outcome, Refusal};
+use super::lots::Coins;
+use crate::kernel::{Denial, DenialReason, Exhausted, Outcome, Refusal};
 use crate::model::{CallToken, HoldId, HoldState, Lease, OnLapse, Overrun, Policy, SignedAmount, Status, Terms};
 
 /// What a reserve, an extension or a debit would like to have.
@@ -12,6 +16,23 @@ pub(super) struct Wish<'a> {
     pub(super) already: i128,
     /// The hold that is extended; none where a new one is wanted.
     pub(super) own: Option<&'a HoldId>,
+    pub(super) terms: Option<&'a Terms>,
+    /// Whether budgets may refuse it.
+    pub(super) is_gated: bool,
+}
+
+/// What is in the way of a wish, and how much it lets through; less than nothing where it is overdrawn already.
+pub(super) struct Obstacle {
+    pub(super) reason: DenialReason,
+    pub(super) left: i128,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) budget: Option<Arc<Exhausted>>,
+}
+
+impl Obstacle {
+    fn new(reason: DenialReason, left: i128) -> Self {
+        Self { reason, left, retry_after: None, budget: None }
+    }
 }
 
 impl AccountModel {
@@ -24,13 +45,16 @@ impl AccountModel {
         state: HoldState,
         cost: Used,
     ) -> Result<(), Refusal> {
+        self.expire_lots(now)?;
         // An unchanged cost moves no money, in a seal and in a correction alike.
         let unchanged = hold.is_final() || state == HoldState::Sealed;
         let captured =
-            if unchanged && hold.cost().0 == cost.0 { hold.captured } else { self.payable(id, &hold, cost.0) };
+            if unchanged && hold.cost().0 == cost.0 { hold.captured } else { self.payable(now, id, &hold, cost.0) };
         if captured < hold.refunded {
             return Err(Refusal::BelowRefunded { refunded: amount_of(hold.refunded) });
         }
+        let mut hold = hold;
+        self.spend(now, &mut hold, captured);
         let lapsed = state == HoldState::Lapsed;
         let closed = HoldModel {
             state,
@@ -49,10 +73,12 @@ impl AccountModel {
     }
 
     /// What of a cost can be collected from a hold.
-    pub(super) fn payable(&self, id: &HoldId, hold: &HoldModel, cost: i128) -> i128 {
+    pub(super) fn payable(&self, now: i128, id: &HoldId, hold: &HoldModel, cost: i128) -> i128 {
         let exists = self.holds.contains_key(id);
-        let own = hold.held.max(hold.captured);
-        let free = self.spendable() + hold.held + hold.captured;
+        // What came back too late is its own as well.
+        let captured = hold.captured + hold.coins.lost.values().sum::<i128>();
+        let own = hold.held.max(captured);
+        let free = self.spendable_at(now, hold.model()) + hold.held + captured;
         let room = |cap: i128| (free + cap).max(own).max(0);
         let most = match (hold.policy.overrun, self.limits.debt) {
             (Overrun::Debt, None) => cost,
@@ -74,6 +100,7 @@ impl AccountModel {
 
     /// Makes room for a wish by lapsing overdue holds, oldest deadline first; says what is in the way if it cannot.
     pub(super) fn room(&mut self, at: Moment, wish: Wish<'_>) -> Result<Result<(), Denial>, Refusal> {
+        self.expire_lots(at.now)?;
         if self.status == Status::Active {
             let overdue = |hold: &HoldModel| {
                 hold.state == HoldState::Open && hold.due <= Some(at.store) && hold.closable_at() <= at.now
@@ -82,7 +109,7 @@ impl AccountModel {
             let mut order: Vec<_> = found.map(|(id, hold)| (hold.deadline, hold.number, id.clone())).collect();
             order.sort();
             for (_, _, id) in order {
-                if self.obstacle(wish).is_none() {
+                if self.obstacle(at.now, wish).is_none() {
                     break;
                 }
                 if let Some(hold) = self.holds.get(&id).cloned() {
@@ -90,41 +117,40 @@ impl AccountModel {
                 }
             }
         }
-        let spendable = self.spendable().min(MAX);
-        Ok(self.obstacle(wish).map_or(Ok(()), |(reason, left)| {
+        let spendable = self.spendable_at(at.now, wish.terms.and_then(|terms| terms.model.as_ref())).min(MAX);
+        Ok(self.obstacle(at.now, wish).map_or(Ok(()), |Obstacle { reason, left, retry_after, budget }| {
             let spendable = SignedAmount::new(i64::try_from(spendable).unwrap_or(0)).unwrap_or_default();
-            Err(Denial {
-                reason,
-                asked: amount_of(wish.more),
-                grantable: amount_of(left),
-                spendable,
-                retry_after: None,
-                budget: None,
-            })
+            let (asked, grantable) = (amount_of(wish.more), amount_of(left.max(0)));
+            Err(Denial { reason, asked, grantable, spendable, retry_after, budget })
         }))
     }
 
     /// The tightest bound a wish runs into and what it leaves.
-    pub(super) fn obstacle(&self, wish: Wish<'_>) -> Option<(DenialReason, i128)> {
+    pub(super) fn obstacle(&self, now: i128, wish: Wish<'_>) -> Option<Obstacle> {
         match self.status {
             Status::Active => {}
-            Status::Frozen => return Some((DenialReason::Frozen, 0)),
-            Status::Closed => return Some((DenialReason::Closed, 0)),
+            Status::Frozen => return Some(Obstacle::new(DenialReason::Frozen, 0)),
+            Status::Closed => return Some(Obstacle::new(DenialReason::Closed, 0)),
         }
         let open = u32::try_from(self.count(HoldState::Open)).unwrap_or(u32::MAX);
         if wish.own.is_none() && self.limits.open_holds.is_some_and(|most| open >= most) {
-            return Some((DenialReason::OpenHolds, 0));
+            return Some(Obstacle::new(DenialReason::OpenHolds, 0));
         }
-        let mut tightest = (DenialReason::Funds, self.spendable());
+        let model = wish.terms.and_then(|terms| terms.model.as_ref());
+        let mut tightest = Obstacle::new(DenialReason::Funds, self.spendable_at(now, model));
         let hold = self.limits.hold.map(|most| (units(most) - wish.already).max(0));
         let held = self.limits.held.map(|most| (units(most) - self.totals().held).max(0));
         for (reason, bound) in [(DenialReason::HoldTooLarge, hold), (DenialReason::HeldTooLarge, held)] {
-            if let Some(left) = bound.filter(|left| *left < tightest.1) {
-                tightest = (reason, left);
+            if let Some(left) = bound.filter(|left| *left < tightest.left) {
+                tightest = Obstacle::new(reason, left);
             }
         }
-        let (reason, left) = tightest;
-        (wish.more > left).then_some((reason, left.max(0)))
+        let money = Some(tightest).filter(|money| wish.more > money.left);
+        // Where both leave the same it is the money.
+        match (money, self.exhausted(now, wish)) {
+            (Some(money), Some(budget)) if budget.left < money.left => Some(budget),
+            (money, budget) => money.or(budget),
+        }
     }
 
     /// A hold with nothing in it yet.
@@ -144,6 +170,8 @@ impl AccountModel {
             token: CallToken::default(),
             policy,
             ceiling: self.limits.ceiling.map(units),
+            windows: Vec::new(),
+            coins: Coins::default(),
             held: 0,
             held_at_close: 0,
             reported: (0, 0),

@@ -1,6 +1,7 @@
 //! A hold as the model sees it.
 
-use crate::model::{CallToken, Hold, HoldState, Policy, Quantity, Terms};
+use super::lots::{Coins, Piles, put};
+use crate::model::{Amount, CallToken, Hold, HoldState, ModelName, Policy, Quantity, Take, Terms};
 
 /// A cost and its tokens.
 pub type Used = (i128, i128);
@@ -18,6 +19,10 @@ pub struct HoldModel {
     pub token: CallToken,
     pub policy: Policy,
     pub ceiling: Option<i128>,
+    /// The budgets it is charged to, by number, with the beginning of the window.
+    pub windows: Vec<(u32, i128)>,
+    /// Where its money came from.
+    pub coins: Coins,
     pub held: i128,
     pub held_at_close: i128,
     pub reported: Used,
@@ -52,6 +57,11 @@ impl HoldModel {
         !matches!(self.state, HoldState::Open | HoldState::Lapsed)
     }
 
+    /// The model it asks.
+    pub(super) fn model(&self) -> Option<&ModelName> {
+        self.terms.as_ref()?.model.as_ref()
+    }
+
     /// The earliest time at which the sweeper may close it.
     pub(super) fn closable_at(&self) -> i128 {
         span_after(self.deadline, self.policy.lease.grace)
@@ -70,6 +80,8 @@ impl HoldModel {
             token: hold.token,
             policy: hold.policy,
             ceiling: hold.ceiling.map(|ceiling| i128::from(ceiling.minor_units())),
+            windows: hold.windows.iter().map(|own| (own.budget, i128::from(own.start.as_micros()))).collect(),
+            coins: coins(hold),
             held: i128::from(hold.held.minor_units()),
             held_at_close: i128::from(hold.held_at_close.minor_units()),
             reported: used(hold.reported),
@@ -84,6 +96,26 @@ impl HoldModel {
             closed_at: hold.closed_at.map(|at| i128::from(at.as_micros())),
         };
         if stored == *self { Ok(()) } else { Err(format!("hold {}: expected {self:?}, stored {stored:?}", hold.id)) }
+    }
+}
+
+/// A stored hold's coins: what it has of no lot is the base lot's.
+fn coins(hold: &Hold) -> Coins {
+    let units = |amount: Amount| i128::from(amount.minor_units());
+    let piles = |part: fn(&Take) -> Amount| {
+        let mut piles = Piles::new();
+        hold.takes.iter().for_each(|take| put(&mut piles, take.lot, units(part(take))));
+        piles
+    };
+    let with_base = |mut piles: Piles, all: Amount| {
+        let rest = units(all) - piles.values().sum::<i128>();
+        put(&mut piles, 0, rest);
+        piles
+    };
+    Coins {
+        held: with_base(piles(|take| take.held), hold.held),
+        used: with_base(piles(|take| take.used), hold.refundable()),
+        lost: piles(|take| take.forfeited),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::account::{AccountModel, Moment, Said, Step, amount_of, quantity, units};
 use super::closing::Wish;
 use super::hold::{HoldModel, Used, larger, span_after};
+use super::lots::put;
 use crate::kernel::{Outcome, Refusal};
 use crate::model::{CallToken, HoldId, HoldState, Lease, OnLapse, Status, Terms};
 
@@ -32,14 +33,17 @@ impl AccountModel {
             };
         }
         let more = units(terms.amount);
-        let held = match self.room(at, Wish { more, already: 0, own: None })? {
+        let wish = Wish { more, already: 0, own: None, terms: Some(terms), is_gated: true };
+        let held = match self.room(at, wish)? {
             Ok(()) => more,
             Err(denial) => match terms.min {
                 Some(min) if denial.grantable >= min && !denial.grantable.is_zero() => units(denial.grantable),
                 _ => return Err(Refusal::Denied(denial)),
             },
         };
-        let hold = HoldModel { held, token, ..self.fresh(at.now, Some(terms.clone()), lease) };
+        let mut hold = HoldModel { held, token, ..self.fresh(at.now, Some(terms.clone()), lease) };
+        hold.windows = self.windows_of(at.now, &terms.scopes);
+        hold.coins.held = self.take_for(at.now, terms.model.as_ref(), held);
         self.holds.insert(id.clone(), hold);
         self.entry(at.now)?;
         Ok(created(held < more))
@@ -53,18 +57,24 @@ impl AccountModel {
     }
 
     pub(super) fn extend(&mut self, at: Moment, id: &HoldId, target: i128, partial: bool) -> Step {
-        let hold = self.open_hold(id)?;
+        let mut hold = self.open_hold(id)?;
         if target <= hold.held {
             return Ok(Outcome::Ok);
         }
-        let wish = Wish { more: target - hold.held, already: hold.held, own: Some(id) };
+        let terms = hold.terms.clone();
+        let wish =
+            Wish { more: target - hold.held, already: hold.held, own: Some(id), terms: terms.as_ref(), is_gated: true };
         let (granted, outcome) = match self.room(at, wish)? {
             Ok(()) => (wish.more, Outcome::Ok),
             Err(denial) if partial && self.status == Status::Active => (units(denial.grantable), Outcome::OkPartial),
             Err(denial) => return Err(Refusal::Denied(denial)),
         };
         if granted > 0 {
-            self.holds.insert(id.clone(), HoldModel { held: hold.held + granted, ..hold });
+            hold.held += granted;
+            for (coin, count) in self.take_for(at.now, hold.model(), granted) {
+                put(&mut hold.coins.held, coin, count);
+            }
+            self.holds.insert(id.clone(), hold);
             self.entry(at.now)?;
         }
         Ok(outcome)
@@ -101,10 +111,12 @@ impl AccountModel {
         if let Some(hold) = self.holds.get(id) {
             return repeated(hold, said.used);
         }
-        if let Err(denial) = self.room(at, Wish { more: said.used.0, already: 0, own: None })? {
+        // Budgets count it and refuse nothing.
+        let wish = Wish { more: said.used.0, already: 0, own: None, terms: Some(terms), is_gated: false };
+        if let Err(denial) = self.room(at, wish)? {
             return Err(Refusal::Denied(denial));
         }
-        if self.totals().available < 0 {
+        if self.base() < 0 {
             return Err(Refusal::InDebt);
         }
         self.direct(at.now, id, terms, said, false)
@@ -113,7 +125,8 @@ impl AccountModel {
     pub(super) fn direct(&mut self, now: i128, id: &HoldId, terms: &Terms, said: Said, settled: bool) -> Step {
         let hold = HoldModel { direct: true, ..self.fresh(now, Some(terms.clone()), None) };
         believe(said, hold.ceiling)?;
-        let hold = HoldModel { settled_as: settled.then_some(said.used), ..hold };
+        let windows = self.windows_of(now, &terms.scopes);
+        let hold = HoldModel { settled_as: settled.then_some(said.used), windows, ..hold };
         self.close(now, id, hold, HoldState::Settled, said.used)?;
         Ok(Outcome::OkDirect)
     }
@@ -185,6 +198,7 @@ impl AccountModel {
             return Err(Refusal::ExceedsRefundable { left: amount_of(hold.captured - hold.refunded) });
         }
         hold.refunded += amount;
+        self.give_refund(now, &mut hold, amount);
         self.holds.insert(id.clone(), hold);
         self.entry(now)?;
         Ok(Outcome::Ok)
