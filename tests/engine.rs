@@ -11,10 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
+use prepaid::clock::Clock;
 use prepaid::model::{HoldState, Lease, LedgerId, Policy};
 use prepaid::store::{MemoryStore, StoreErrorKind};
 use prepaid::testing::{CommitFault, FaultRates, FaultyStore, ManualClock};
-use prepaid::{AccountHandle, ErrorKind, HoldId, Ledger, LedgerBuilder, OpenHold, Outcome, Refusal, Reserved};
+use prepaid::{
+    AccountHandle, ErrorKind, HoldId, Ledger, LedgerBuilder, OpenHold, Outcome, Refusal, Reserved, Timestamp,
+};
 use tokio::task::JoinHandle;
 
 use common::one::{amount, signed};
@@ -77,6 +80,14 @@ impl Scene {
             tokio::task::yield_now().await;
         }
         tasks
+    }
+
+    /// Both clocks go on together: a jump would be a reason to stay away.
+    async fn minutes(&self, count: u32) {
+        for _ in 0..count {
+            self.clock.advance(Duration::from_secs(60));
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
     }
 
     async fn audited(&self) {
@@ -400,10 +411,38 @@ async fn nobody_s_lease_is_judged_after_an_outage_before_its_owner_could_renew()
     assert_eq!(state(&scene.alice, "r").await, Some(HoldState::Open), "the sweeper stays away");
     scene.alice.renew(&id, None).await.unwrap();
     // Minute by minute: a jump would be one more reason to stay away.
-    for _ in 0..17 {
-        scene.clock.advance(Duration::from_secs(60));
-        tokio::time::sleep(Duration::from_secs(60)).await;
-    }
+    scene.minutes(17).await;
     assert_eq!(state(&scene.alice, "r").await, Some(HoldState::Lapsed), "and comes back");
+    scene.audited().await;
+}
+
+/// The clock of the store's machine is put forward by more than any lease: the owner is still there and renews.
+#[tokio::test]
+async fn running_hold_outlives_a_jump_of_the_clock_and_a_forsaken_one_lapses_after_it() {
+    let scene = Scene::with(|builder| builder.sweep_every(Some(Duration::from_secs(1)))).await;
+    let running = scene.open_hold("running").await;
+    let _ = scene.open_hold("forsaken").await.detach();
+    // Somebody sweeps: both clocks go on together.
+    scene.minutes(2).await;
+    scene.clock.advance(Duration::from_secs(60 * 60));
+    scene.minutes(14).await;
+    for request in ["running", "forsaken"] {
+        assert_eq!(
+            state(&scene.alice, request).await,
+            Some(HoldState::Open),
+            "nobody is judged for a while: {request}"
+        );
+    }
+    scene.minutes(30).await;
+    assert_eq!(state(&scene.alice, "running").await, Some(HoldState::Open), "it was renewed meanwhile");
+    assert_eq!(state(&scene.alice, "forsaken").await, Some(HoldState::Lapsed));
+
+    // Put back again, nothing is overdue, and time goes on where it was.
+    scene.clock.set(Timestamp::from_micros(scene.clock.now().as_micros() - 3_600_000_000));
+    scene.minutes(30).await;
+    assert_eq!(state(&scene.alice, "running").await, Some(HoldState::Open));
+    running.settle(amount(3)).await.unwrap();
+    let journal = scene.alice.journal(0, 100).await.unwrap();
+    assert!(journal.is_sorted_by_key(|entry| entry.at), "an account's time never goes back");
     scene.audited().await;
 }

@@ -11,10 +11,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Batch, Command};
+use prepaid::model::{HoldState, Lease, Policy};
 use prepaid::store::postgres::{PostgresOptions, PostgresStore};
 use prepaid::store::{Store, StoreError, StoreErrorKind};
-use prepaid::testing::Rows;
+use prepaid::testing::{ManualClock, Rows};
 use prepaid::{AccountId, Asset, ErrorKind, Ledger, Outcome, Timestamp};
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -420,6 +422,74 @@ async fn rows_another_process_changed_are_read_anew() {
     let account = one.account(&id("alice")).await.unwrap().unwrap();
     assert_eq!((account.books.available.minor_units(), account.seq), (30, 22));
     Rows::of_bucket(&one, one.bucket(&id("alice"))).await.unwrap().check(one.ledger()).unwrap();
+}
+
+/// The database's clock is put forward, and back: each bucket's sweeper gives owners time to renew, and no account's time
+/// goes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clock_that_jumps_is_seen_in_every_bucket() {
+    let database = Database::new().await;
+    let clock = Arc::new(ManualClock::default());
+    let lease = Lease { ttl: Duration::from_secs(60), grace: Duration::from_secs(10), ..Lease::default() };
+    let builder = || Ledger::builder().policy(Policy { lease, ..Policy::default() });
+    let store = database.store_by(clock.clone(), Some(4)).await;
+    let in_bucket = |bucket| (0..).map(|n| id(&format!("a{n}"))).find(|id| store.bucket(id) == bucket).unwrap();
+    let names: Vec<_> = (0..4).map(in_bucket).collect();
+    let ledger = builder().sweep_every(Some(Duration::from_millis(10))).open_store(store).unwrap();
+    let accounts: Vec<_> = names.iter().map(|name| ledger.account(name.as_str()).unwrap()).collect();
+    for account in &accounts {
+        account.open().await.unwrap();
+        account.deposit("opening", amount(100)).await.unwrap();
+        let _ = account.reserve("early", amount(1)).await.unwrap().created().unwrap().detach();
+    }
+    // A minute is no jump: each bucket is swept.
+    clock.advance(Duration::from_secs(70));
+    for account in &accounts {
+        while account.hold("early").await.unwrap().unwrap().state == HoldState::Open {
+            tokio::task::yield_now().await;
+        }
+        let _ = account.reserve("late", amount(1)).await.unwrap().created().unwrap().detach();
+    }
+
+    clock.advance(Duration::from_secs(60 * 60));
+    let mut connection = database.connect().await;
+    let paused = "select count(*) from prepaid.buckets where pause > $1";
+    while sqlx::query_scalar::<_, i64>(paused).bind(clock.now().as_micros()).fetch_one(&mut connection).await.unwrap()
+        < 4
+    {
+        tokio::task::yield_now().await;
+    }
+    for (number, account) in accounts.iter().enumerate() {
+        assert_eq!(account.hold("late").await.unwrap().unwrap().state, HoldState::Open, "bucket {number}");
+        if number < 2 {
+            account.renew("late", Some(Duration::from_secs(60 * 60))).await.unwrap();
+        }
+    }
+    ledger.close(Duration::ZERO).await.unwrap();
+
+    // Another process heeds it, and judges when the time is over.
+    let store = database.store_by(clock.clone(), None).await;
+    let ledger = builder().sweep_every(None).open_store(store).unwrap();
+    let accounts: Vec<_> = names.iter().map(|name| ledger.account(name.as_str()).unwrap()).collect();
+    assert_eq!(ledger.sweep().await.unwrap(), 0);
+    clock.advance(Duration::from_secs(16 * 60));
+    assert_eq!(ledger.sweep().await.unwrap(), 2);
+    for (number, account) in accounts.iter().enumerate() {
+        let expected = if number < 2 { HoldState::Open } else { HoldState::Lapsed };
+        assert_eq!(account.hold("late").await.unwrap().unwrap().state, expected, "bucket {number}");
+    }
+
+    clock.set(Timestamp::from_micros(clock.now().as_micros() - 2 * 3_600_000_000));
+    assert_eq!(ledger.sweep().await.unwrap(), 0, "put back, nothing is due");
+    for account in &accounts {
+        account.settle("late", amount(1)).await.unwrap();
+        account.reserve("back", amount(1)).await.unwrap().created().unwrap().settle(amount(1)).await.unwrap();
+        let journal = account.journal(0, 100).await.unwrap();
+        assert!(journal.is_sorted_by_key(|entry| entry.at), "{journal:?}");
+    }
+    let audit = ledger.audit().await.unwrap();
+    assert!(audit.is_clean(), "{audit}");
+    ledger.close(Duration::ZERO).await.unwrap();
 }
 
 #[tokio::test]

@@ -150,7 +150,7 @@ impl Engine {
     pub(crate) async fn sweep(&self) -> Result<u64> {
         let mut closed = 0;
         for lane in &self.lanes {
-            closed += sweep::sweep(self, lane).await?;
+            closed += sweep::sweep(self, lane, |_| false).await?;
         }
         Ok(closed)
     }

@@ -18,8 +18,29 @@ use crate::telemetry;
 /// Due holds looked at together.
 const PAGE: u32 = 512;
 
-/// What time it was in each bucket when it was looked at last.
-type Clocks = HashMap<u16, (Timestamp, Instant)>;
+/// What is known of the clock of each bucket.
+type Clocks = HashMap<u16, Clock>;
+
+/// What time it was when a bucket was looked at last.
+#[derive(Clone, Copy)]
+struct Clock {
+    store: Timestamp,
+    here: Instant,
+    /// When the last jump is over. The bucket's row says so too, but not before the lane has written it.
+    away_until: Option<Instant>,
+}
+
+impl Clock {
+    /// Looks again. Says whether the store's clock jumped meanwhile.
+    fn look(&mut self, store: Timestamp, holiday: Duration) -> bool {
+        let (now, before) = (Instant::now(), *self);
+        let passed = now.saturating_duration_since(before.here).saturating_add(holiday / 2);
+        let jumped = store.saturating_since(before.store) > passed;
+        let away_until = if jumped { now.checked_add(holiday) } else { before.away_until };
+        *self = Self { store, here: now, away_until };
+        jumped
+    }
+}
 
 /// Sweeps every so often, until the engine is gone.
 pub(super) async fn run(engine: Weak<Engine>, every: Duration) {
@@ -39,26 +60,36 @@ pub(super) async fn run(engine: Weak<Engine>, every: Duration) {
     }
 }
 
-/// A sweep, unless the store's clock jumped since the last one: then leases are not judged by it for a while.
+/// A sweep that ends where the store's clock jumped since it was looked at last: then leases are not judged by it for a
+/// while.
 async fn watched_sweep(engine: &Engine, lane: &Arc<Lane>, clocks: &mut Clocks) -> Result<()> {
-    let store_now = engine.store().due(lane.bucket(), 0).await?.now;
-    let before = clocks.insert(lane.bucket(), (store_now, Instant::now()));
-    let jumped = before.is_some_and(|(then, began)| {
-        store_now.saturating_since(then) > began.elapsed().saturating_add(engine.settings().holiday / 2)
-    });
-    if jumped {
-        lane.ask_holiday(engine.settings().holiday);
-        return Ok(());
-    }
+    let holiday = engine.settings().holiday;
+    let stays_away = |store_now: Timestamp| {
+        let first = Clock { store: store_now, here: Instant::now(), away_until: None };
+        let clock = clocks.entry(lane.bucket()).or_insert(first);
+        if clock.look(store_now, holiday) {
+            lane.ask_holiday(holiday);
+        }
+        clock.away_until.is_some_and(|until| Instant::now() < until)
+    };
     let span = tracing::debug_span!(telemetry::SPAN_SWEEP, bucket = lane.bucket());
-    sweep(engine, lane).instrument(span).await.map(drop)
+    sweep(engine, lane, stays_away).instrument(span).await.map(drop)
 }
 
-/// Closes what is due in one bucket. Answers how many holds were closed and lots written off.
-pub(super) async fn sweep(engine: &Engine, lane: &Arc<Lane>) -> Result<u64> {
+/// Closes what is due in one bucket, until `stays_away` hears of a time at which it should not. Answers how many holds
+/// were closed and lots written off.
+pub(super) async fn sweep(
+    engine: &Engine,
+    lane: &Arc<Lane>,
+    mut stays_away: impl FnMut(Timestamp) -> bool,
+) -> Result<u64> {
     let mut closed = 0;
     loop {
         let due = engine.store().due(lane.bucket(), PAGE).await?;
+        // The very time by which they are due: a clock that is looked at before may jump in between.
+        if stays_away(due.now) {
+            return Ok(closed);
+        }
         let full = due.holds.len().max(due.lots.len()) == PAGE as usize;
         let mut answers = Vec::with_capacity(due.holds.len());
         for due in due.holds {
