@@ -424,6 +424,31 @@ async fn rows_another_process_changed_are_read_anew() {
     Rows::of_bucket(&one, one.bucket(&id("alice"))).await.unwrap().check(one.ledger()).unwrap();
 }
 
+/// A failover to a standby that was behind, or a restore, takes commits back under a process that remembers them. As many
+/// others written since do not make it believe that nothing happened.
+#[tokio::test]
+async fn process_forgets_commits_that_its_database_lost() {
+    const EVERY_TABLE: &str = "do $$ declare name text; begin \
+        for name in select tablename from pg_tables where schemaname = 'prepaid' and tablename <> 'lots' loop BODY; end loop; end $$";
+    let every_table = |body: &str| EVERY_TABLE.replace("BODY", body);
+    let database = Database::new().await;
+    let single = |options: &mut PostgresOptions| options.buckets = Some(1);
+    let (one, other) = (options(&database, single).await.unwrap(), options(&database, single).await.unwrap());
+    commit(&one, vec![open("alice"), deposit("alice", "first", 10)]).await.unwrap();
+    database.run("create schema saved").await;
+    database.run(&every_table("execute format('create table saved.%1$I as table prepaid.%1$I', name)")).await;
+    assert_eq!(commit(&one, vec![deposit("alice", "lost", 5)]).await.unwrap(), ["Ok"]);
+
+    let restore = "execute format('truncate prepaid.%1$I', name); \
+                   execute format('insert into prepaid.%1$I table saved.%1$I', name)";
+    database.run(&every_table(restore)).await;
+    assert_eq!(commit(&other, vec![deposit("alice", "since", 1)]).await.unwrap(), ["Ok"]);
+    assert_eq!(commit(&one, vec![deposit("alice", "lost", 5)]).await.unwrap(), ["Ok"], "it is not known any more");
+    let account = one.account(&id("alice")).await.unwrap().unwrap();
+    assert_eq!((account.books.available.minor_units(), account.seq), (16, 4));
+    Rows::of_bucket(&one, 0).await.unwrap().check(one.ledger()).unwrap();
+}
+
 /// The database's clock is put forward, and back: each bucket's sweeper gives owners time to renew, and no account's time
 /// goes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
