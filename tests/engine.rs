@@ -446,3 +446,40 @@ async fn running_hold_outlives_a_jump_of_the_clock_and_a_forsaken_one_lapses_aft
     assert!(journal.is_sorted_by_key(|entry| entry.at), "an account's time never goes back");
     scene.audited().await;
 }
+
+/// A bug in a store ends its lane, and leaves nobody waiting.
+#[tokio::test]
+async fn store_that_panics_answers_everybody_and_close_returns() {
+    let scene = Scene::new().await;
+    let hold = scene.open_hold("r").await;
+    scene.store.script([CommitFault::Panic]);
+    let first = {
+        scene.store.keep_out();
+        let (alice, before) = (scene.alice.clone(), scene.store.commits());
+        let first = tokio::spawn(async move { alice.deposit("panics", amount(1)).await });
+        while scene.store.commits() == before {
+            tokio::task::yield_now().await;
+        }
+        first
+    };
+    let mut waiting =
+        scene.queued(0..10, async |alice, number| alice.deposit(format!("d{number}"), amount(1)).await).await;
+    waiting.push(first);
+    let began = tokio::time::Instant::now();
+    scene.store.let_in();
+    // Time stands still while anything can happen: whoever waits for a minute waits for ever.
+    let answers = tokio::time::timeout(Duration::from_secs(60), join_all(waiting)).await.unwrap();
+    for answer in answers {
+        assert_eq!(answer.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    }
+    assert_eq!(scene.alice.deposit("later", amount(1)).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(hold.settle(amount(1)).await.unwrap_err().kind(), ErrorKind::Closed);
+    // Another process finds everything as it was.
+    let other = Ledger::builder().sweep_every(None).open_store(scene.store.clone()).unwrap();
+    let alice = other.account("alice").unwrap();
+    assert_eq!(alice.settle("r", amount(1)).await.unwrap().outcome, Outcome::Ok);
+    assert_eq!(alice.balance().await.unwrap().available, signed(1_000_000 - 1));
+    assert!(other.audit().await.unwrap().is_clean());
+    scene.ledger.close(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO, "all of it at once");
+}

@@ -30,6 +30,8 @@ pub enum CommitFault {
     After,
     /// It works, after so long.
     Slow(Duration),
+    /// It panics, as a store with a bug in it would.
+    Panic,
 }
 
 /// How many of a thousand commits meet which fault.
@@ -260,6 +262,7 @@ impl Store for FaultyStore {
         self.inner.bucket(account)
     }
 
+    #[expect(clippy::panic, reason = "that is what was asked for")]
     async fn commit(&self, bucket: u16, batch: Arc<Batch>) -> Result<Vec<Reply>, StoreError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         // The sender lives in `self`, so this waits for the door and nothing else.
@@ -285,6 +288,10 @@ impl Store for FaultyStore {
             CommitFault::Slow(span) => {
                 tokio::time::sleep(span).await;
                 self.inner.commit(bucket, batch).await
+            }
+            CommitFault::Panic => {
+                self.faults.fetch_add(1, Ordering::SeqCst);
+                panic!("store panics on purpose")
             }
         }
     }
