@@ -27,7 +27,27 @@ pub(super) fn of(commands: &[Arc<Command>], snapshot: &Snapshot, now: Timestamp)
             Action::Checkpoint { after, lots, .. } if *after == account.past.archived => {
                 lots.iter().for_each(|key| need_lot(account, key.lot, snapshot, &mut missing));
             }
-            _ => {}
+            Action::Settle { or_debit: None, .. }
+            | Action::Open { .. }
+            | Action::Deposit { .. }
+            | Action::Withdraw { .. }
+            | Action::Adjust { .. }
+            | Action::WriteOff { .. }
+            | Action::SetLimits { .. }
+            | Action::Grant { .. }
+            | Action::SetBudget { .. }
+            | Action::RemoveBudget { .. }
+            | Action::SetStatus { .. }
+            | Action::Extend { .. }
+            | Action::Release { .. }
+            | Action::Abandon { .. }
+            | Action::Lapse { .. }
+            | Action::Seal { .. }
+            | Action::Refund { .. }
+            | Action::Correct { .. }
+            | Action::CloseBooks { .. }
+            | Action::Checkpoint { .. }
+            | Action::Prune { .. } => {}
         }
         let hold = command.hold_key().and_then(|key| snapshot.holds.get(&key));
         let overdue = snapshot.overdue.get(command.account()).into_iter().flatten();
