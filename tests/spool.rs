@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use prepaid::model::{HoldState, LedgerId};
 use prepaid::store::MemoryStore;
-use prepaid::testing::{FaultRates, FaultyStore, ManualClock};
+use prepaid::testing::{CommitFault, FaultRates, FaultyStore, ManualClock};
 use prepaid::{AccountHandle, ErrorKind, Ledger, LedgerBuilder, Outcome};
 
 use common::one::{amount, signed};
@@ -214,6 +214,45 @@ async fn living_process_keeps_its_spool_file_to_itself() {
     scene.recovery();
     landed(&scene).await;
     assert_eq!(alice.hold("a").await.unwrap().unwrap().captured, amount(7));
+}
+
+/// A settlement whose caller gave up goes to the spool; what came after it and still waits must not be first.
+#[tokio::test]
+async fn later_command_of_the_same_batch_does_not_overtake_a_spooled_settlement() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a"]).await;
+    let refund = {
+        scene.store.keep_out();
+        let (alice, before) = (alice.clone(), scene.store.commits());
+        let first = tokio::spawn({
+            let alice = alice.clone();
+            async move { alice.report("a", amount(1)).await }
+        });
+        while scene.store.commits() == before {
+            tokio::task::yield_now().await;
+        }
+        let settle = tokio::spawn({
+            let alice = alice.clone();
+            async move { alice.settle("a", amount(7)).await.unwrap_err().kind() }
+        });
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let refund = tokio::spawn(async move { alice.refund("a", "r", amount(3)).await });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        scene.store.script([CommitFault::None]);
+        // Somebody else has the lock: that is no outage, and everybody is patient.
+        scene.store.seeded(1, FaultRates { contended: 1_000, ..FaultRates::default() });
+        scene.store.let_in();
+        first.await.unwrap().unwrap();
+        assert_eq!(settle.await.unwrap(), ErrorKind::Spooled);
+        refund
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!refund.is_finished(), "its caller has patience left");
+    scene.recovery();
+    assert_eq!(refund.await.unwrap().unwrap().hold.unwrap().refunded, amount(3), "the settlement came first");
+    landed(&scene).await;
+    assert!(ledger.audit().await.unwrap().is_clean());
 }
 
 fn spool_file(folder: &Path) -> std::path::PathBuf {

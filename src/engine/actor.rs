@@ -106,7 +106,7 @@ impl Writer {
                 Err(Unwritten::Refused(alone, error)) => self.poisoned(alone, &error),
                 Err(Unwritten::Out(error)) => {
                     let rest = groups.into_iter().rev().flatten().collect();
-                    self.turn_away(rest, &error, false).await;
+                    let _ = self.turn_away(rest, &error, false).await;
                     return Err(error);
                 }
             }
@@ -154,7 +154,7 @@ impl Writer {
                 | StoreErrorKind::Closed => true,
             };
             if hopeless {
-                self.turn_away(tickets, &error, unknown).await;
+                let _ = self.turn_away(tickets, &error, unknown).await;
                 return Err(Unwritten::Out(error));
             }
             tickets = self.dismiss(tickets, &error, unknown).await;
@@ -223,6 +223,7 @@ impl Writer {
     }
 
     /// Answers those who waited long enough, and whose account turned out to be in another bucket; returns the rest.
+    /// What went to the spool is among it: what came later for the same hold must not overtake it.
     /// Whoever has no deadline waits no longer than an outage needs to be seen.
     async fn dismiss(&mut self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) -> Vec<Ticket> {
         let (now, is_out, bucket) = (Instant::now(), self.is_out(), self.lane.bucket());
@@ -232,10 +233,12 @@ impl Writer {
             let what = "account is in another bucket, ask again";
             ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Unavailable, what, error.clone())));
         }
-        let is_over = |ticket: &Ticket| ticket.expires.map_or(is_out, |expires| expires <= now);
-        let (over, waiting) = tickets.into_iter().partition(is_over);
-        self.turn_away(over, error, unknown).await;
-        waiting
+        let is_over = |ticket: &Ticket| !ticket.is_spooled() && ticket.expires.map_or(is_out, |expires| expires <= now);
+        let (over, waiting): (Vec<_>, Vec<_>) = tickets.into_iter().partition(is_over);
+        let mut rest = self.turn_away(over, error, unknown).await;
+        rest.extend(waiting);
+        // The spool keeps its own: nobody waits for them alone while the store is away.
+        if is_out && rest.iter().all(Ticket::is_spooled) { Vec::new() } else { rest }
     }
 
     fn poisoned(&self, tickets: Vec<Ticket>, error: &StoreError) {

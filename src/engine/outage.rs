@@ -11,7 +11,7 @@ use super::actor::Writer;
 use super::lane::{Answer, Ticket};
 use super::spool::Spool;
 use crate::error::{Error, ErrorKind};
-use crate::kernel::Batch;
+use crate::kernel::{Batch, Command};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// From so long an outage on nobody is kept waiting; shorter ones are waited out.
@@ -45,7 +45,10 @@ impl Writer {
                     self.is_back();
                     return true;
                 }
-                Either::Right((Some(taken), _)) => self.turn_away(taken.tickets, error, false).await,
+                Either::Right((Some(taken), _)) => {
+                    // What is in the spool now is written when the store is back.
+                    let _ = self.turn_away(taken.tickets, error, false).await;
+                }
                 Either::Right((None, _)) => {
                     probe.abort();
                     return false;
@@ -54,8 +57,9 @@ impl Writer {
         }
     }
 
-    /// Answers commands that the store does not take: settlements and releases go to the spool, if there is one.
-    pub(super) async fn turn_away(&mut self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) {
+    /// Answers commands that the store does not take: settlements and releases go to the spool, if there is one. Answers
+    /// those, as they wait there.
+    pub(super) async fn turn_away(&mut self, tickets: Vec<Ticket>, error: &StoreError, unknown: bool) -> Vec<Ticket> {
         let (mut spooled, mut rest) = (Vec::new(), Vec::new());
         for ticket in tickets {
             match (&ticket.answer, &self.spool) {
@@ -66,10 +70,11 @@ impl Writer {
                 (Answer::Nobody | Answer::Caller(_) | Answer::Kept(_), _) => rest.push(ticket),
             }
         }
-        if let Err(failed) = self.put(&spooled).await {
+        let waiting = self.put(&spooled).await.unwrap_or_else(|failed| {
             tracing::error!(error = %failed, "spool cannot be written");
             rest.append(&mut spooled);
-        }
+            Vec::new()
+        });
         for ticket in spooled {
             let what = "store cannot be reached, the command is on disk and will land";
             ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Spooled, what, error.clone())));
@@ -82,40 +87,41 @@ impl Writer {
             };
             ticket.answer(&self.lane, Err(answer));
         }
+        waiting
     }
 
     /// Writes what waits since the outage, before anything that came later: the spool first.
     pub(super) async fn catch_up(&mut self) -> Result<(), StoreError> {
         while let Some(spool) = &self.spool {
             let (lane, store) = (Arc::clone(&self.lane), Arc::clone(&self.store));
-            let ours = |command: &crate::kernel::Command| store.bucket(command.account()) == lane.bucket();
+            let ours = |command: &Command| store.bucket(command.account()) == lane.bucket();
             let waiting = spool.waiting(self.settings.batch, ours);
             if waiting.is_empty() {
                 break;
             }
-            let ticket = |(number, command)| Ticket {
-                command,
-                answer: Answer::Spooled(Arc::clone(spool), number),
-                expires: None,
-            };
-            let tickets = waiting.into_iter().map(ticket).collect();
+            let tickets = waiting.into_iter().map(|(number, command)| spooled(spool, number, command)).collect();
             self.write(tickets).await?;
         }
         let kept_back = std::mem::take(&mut self.kept_back);
         if kept_back.is_empty() { Ok(()) } else { self.write(kept_back).await }
     }
 
-    async fn put(&self, tickets: &[Ticket]) -> std::io::Result<()> {
+    /// Puts commands into the spool. Answers them as they wait there.
+    async fn put(&self, tickets: &[Ticket]) -> std::io::Result<Vec<Ticket>> {
         let Some(spool) = self.spool.as_ref().filter(|_| !tickets.is_empty()) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let (spool, commands) = (Arc::clone(spool), tickets.iter().map(|ticket| Arc::clone(&ticket.command)).collect());
-        let written = tokio::task::spawn_blocking(move || {
-            let commands: Vec<_> = commands;
-            spool.put(&commands)
-        });
-        written.await.map_err(std::io::Error::other)?
+        let commands: Vec<_> = tickets.iter().map(|ticket| Arc::clone(&ticket.command)).collect();
+        let (writer, written) = (Arc::clone(spool), commands.clone());
+        let written = tokio::task::spawn_blocking(move || writer.put(&written));
+        let numbers = written.await.map_err(std::io::Error::other)??;
+        let numbered = numbers.into_iter().zip(commands);
+        Ok(numbered.map(|(number, command)| spooled(spool, number, command)).collect())
     }
+}
+
+fn spooled(spool: &Arc<Spool>, number: u64, command: Arc<Command>) -> Ticket {
+    Ticket { command, answer: Answer::Spooled(Arc::clone(spool), number), expires: None }
 }
 
 /// Why a command is turned away that was not even tried: nothing of it was done, whatever the one before came to.

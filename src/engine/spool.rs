@@ -95,8 +95,8 @@ impl Spool {
         matches!(command.action(), Action::Settle { .. } | Action::Release { .. })
     }
 
-    /// Writes commands down, durably: all of them or none. An error leaves nothing behind.
-    pub(crate) fn put(&self, commands: &[Arc<Command>]) -> io::Result<()> {
+    /// Writes commands down, durably: all of them or none. An error leaves nothing behind. Answers their numbers.
+    pub(crate) fn put(&self, commands: &[Arc<Command>]) -> io::Result<Vec<u64>> {
         self.append(commands, self.bytes_max)
     }
 
@@ -148,7 +148,7 @@ impl Spool {
         file.sync_all()
     }
 
-    fn append(&self, commands: &[Arc<Command>], bytes_max: u64) -> io::Result<()> {
+    fn append(&self, commands: &[Arc<Command>], bytes_max: u64) -> io::Result<Vec<u64>> {
         let mut inner = self.inner();
         let numbered: Vec<_> = (inner.next..).zip(commands).collect();
         let lines: Vec<_> = numbered.iter().filter_map(|(number, command)| line(*number, command)).collect();
@@ -163,10 +163,11 @@ impl Spool {
         }
         inner.next = inner.next.saturating_add(commands.len() as u64);
         let now = Instant::now();
+        let numbers = numbered.iter().map(|(number, _)| *number).collect();
         inner.waiting.extend(numbered.into_iter().map(|(number, command)| (number, (Arc::clone(command), now))));
         metrics::counter!(telemetry::SPOOLED).increment(commands.len() as u64);
         inner.tell();
-        Ok(())
+        Ok(numbers)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
