@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prepaid::model::{HoldState, LedgerId};
-use prepaid::store::MemoryStore;
+use prepaid::store::{MemoryStore, StoreErrorKind};
 use prepaid::testing::{CommitFault, FaultRates, FaultyStore, ManualClock};
 use prepaid::{AccountHandle, ErrorKind, Ledger, LedgerBuilder, Outcome};
 
@@ -253,6 +253,160 @@ async fn later_command_of_the_same_batch_does_not_overtake_a_spooled_settlement(
     assert_eq!(refund.await.unwrap().unwrap().hold.unwrap().refunded, amount(3), "the settlement came first");
     landed(&scene).await;
     assert!(ledger.audit().await.unwrap().is_clean());
+}
+
+/// No letter, no loss: what was refused waits for the next start, and nothing waits for it.
+#[tokio::test]
+async fn dead_letter_that_cannot_be_written_stays_in_the_spool_and_blocks_nothing() {
+    let scene = Scene::new();
+    let letters = scene.folder.path().join("dead-letters.jsonl");
+    fs::create_dir(&letters).unwrap();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a", "b", "c"]).await;
+    alice.settle("a", amount(5)).await.unwrap();
+    scene.outage(&alice).await;
+    for (hold, units) in [("a", 7), ("b", 2)] {
+        assert_eq!(alice.settle(hold, amount(units)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    }
+    scene.recovery();
+    while alice.hold("b").await.unwrap().unwrap().captured != amount(2) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let before = scene.store.commits();
+    alice.settle("c", amount(1)).await.unwrap();
+    assert_eq!(scene.store.commits() - before, 1, "what is stuck is not sent again and again");
+    drop((alice, ledger));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let kept = fs::read_to_string(spool_file(scene.folder.path())).unwrap();
+    assert!(kept.contains("\"hold\":\"a#1\""), "it is still there: {kept}");
+
+    fs::remove_dir(&letters).unwrap();
+    let ledger = scene.open();
+    ledger.account("alice").unwrap().balance().await.unwrap();
+    landed(&scene).await;
+    let letter: serde_json::Value = serde_json::from_str(fs::read_to_string(&letters).unwrap().trim()).unwrap();
+    assert_eq!(letter["command"]["settle"]["hold"], "a#1");
+    assert!(ledger.audit().await.unwrap().is_clean());
+}
+
+/// How large a file may grow in the child, in blocks of 512 bytes: a full disk of its own.
+const BLOCKS: u32 = 4;
+
+/// The child of the next test: its files cannot grow beyond a few blocks.
+#[tokio::test]
+async fn work_on_a_full_disk() {
+    let Some((folder, _)) = common::child::task() else { return };
+    tokio::time::pause();
+    let memory = MemoryStore::new(LedgerId([7; 16]), Arc::new(ManualClock::default()));
+    let scene =
+        Scene { store: Arc::new(FaultyStore::new(Arc::new(memory))), folder: tempfile::tempdir_in(&folder).unwrap() };
+    let ledger = scene.open();
+    let names: Vec<_> = (0..40).map(|number| format!("h{number}")).collect();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("opening", amount(100)).await.unwrap();
+    for name in &names {
+        let _ = alice.reserve(name.as_str(), amount(1)).await.unwrap().created().unwrap().detach();
+    }
+    scene.outage(&alice).await;
+    let mut spooled = Vec::new();
+    for name in &names {
+        match alice.settle(name.as_str(), amount(1)).await.unwrap_err().kind() {
+            ErrorKind::Spooled => spooled.push(name),
+            kind => assert_eq!(kind, ErrorKind::Unavailable, "it was answered that nothing was done"),
+        }
+    }
+    let file = spool_file(scene.folder.path());
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(spooled.len() > 4 && spooled.len() < 40, "{}", spooled.len());
+    assert!(text.ends_with('\n'), "half of a line was taken back");
+    assert_eq!(text.lines().count(), spooled.len());
+    assert!(text.len() as u64 > u64::from(BLOCKS) * 512 - 400, "the disk was full: {}", text.len());
+
+    // One after the other lands, and no note of it fits: the file stays whole.
+    scene.recovery();
+    landed(&scene).await;
+    for name in &names {
+        let state = alice.hold(name.as_str()).await.unwrap().unwrap().state;
+        let expected = if spooled.contains(&name) { HoldState::Settled } else { HoldState::Open };
+        assert_eq!(state, expected, "{name}");
+    }
+    assert!(ledger.audit().await.unwrap().is_clean());
+    common::child::tell("done");
+}
+
+#[test]
+fn full_disk_leaves_whole_lines_behind_and_loses_nothing() {
+    let folder = common::child::scratch();
+    let child = common::child::command("work_on_a_full_disk", folder.path(), "", None);
+    let mut limited = std::process::Command::new("sh");
+    // A write beyond the limit fails instead of ending the program.
+    limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$@\""), "sh"]);
+    limited.arg(child.get_program()).args(child.get_args());
+    limited.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = limited.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.lines().any(|line| common::child::told(line) == Some("done")), "{output:?}");
+}
+
+/// Whoever starts while others do has a file of its own that stays where it is, and takes over each line once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_at_once_share_a_folder() {
+    const STARTING: usize = 8;
+    const ROUNDS: usize = 300;
+    let memory = Arc::new(MemoryStore::new(LedgerId([7; 16]), Arc::new(ManualClock::default())));
+    let ledger = Ledger::builder().sweep_every(None).open_store(memory.clone()).unwrap();
+    let alice = funded(&ledger, &["a", "b", "c"]).await;
+    let out = || {
+        let store = Arc::new(FaultyStore::new(memory.clone()));
+        store.script(std::iter::repeat_n(CommitFault::Before(StoreErrorKind::ReadOnly), 1_000));
+        store
+    };
+    let folder = common::child::scratch();
+    let start = || Ledger::builder().sweep_every(None).spool(folder.path()).open_store(out());
+    let left = start().unwrap();
+    for hold in ["a", "b", "c"] {
+        let spooled = left.account("alice").unwrap().settle(hold, amount(7)).await;
+        assert_eq!(spooled.unwrap_err().kind(), ErrorKind::Spooled);
+    }
+    let files = || {
+        let paths = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|ending| ending == "spool")).collect::<Vec<_>>()
+    };
+    // The lanes of a ledger that is dropped hold its file until they have ended.
+    let gone = async |living: &mut Vec<Ledger>| {
+        living.clear();
+        while files().iter().any(|path| fs::File::open(path).unwrap().try_lock().is_err()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut living = vec![left];
+    for round in 0..ROUNDS {
+        gone(&mut living).await;
+        let runtime = tokio::runtime::Handle::current();
+        let barrier = std::sync::Barrier::new(STARTING);
+        living = std::thread::scope(|scope| {
+            let start = || {
+                let _inside = runtime.enter();
+                barrier.wait();
+                start().unwrap()
+            };
+            let threads: Vec<_> = (0..STARTING).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let files = files();
+        assert_eq!(files.len(), STARTING, "round {round}: every one has a file of its own");
+        let lines: usize = files.iter().map(|path| fs::read_to_string(path).unwrap().lines().count()).sum();
+        assert_eq!(lines, 3, "round {round}: each line was taken over once");
+    }
+    gone(&mut living).await;
+    let last = Ledger::builder().sweep_every(None).spool(folder.path()).open_store(memory).unwrap();
+    for hold in ["a", "b", "c"] {
+        while alice.hold(hold).await.unwrap().unwrap().captured != amount(7) {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(last.audit().await.unwrap().is_clean());
 }
 
 fn spool_file(folder: &Path) -> std::path::PathBuf {

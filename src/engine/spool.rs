@@ -207,11 +207,12 @@ fn private() -> OpenOptions {
 fn create(folder: &Path) -> io::Result<File> {
     loop {
         let name = format!("{:032x}.spool", u128::from_be_bytes(crate::random::bytes()?));
-        let file = private().write(true).create_new(true).open(folder.join(name))?;
+        let path = folder.join(name);
+        let file = private().write(true).create_new(true).open(&path)?;
         match file.try_lock() {
-            Ok(()) => return Ok(file),
-            // A process that starts took it for a dead one's: it will remove it.
-            Err(TryLockError::WouldBlock) => {}
+            Ok(()) if path.try_exists()? => return Ok(file),
+            // A process that starts took it for a dead one's: it has removed it or will.
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
