@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use super::backlog::{self, Backlog, Moves, Row};
+use super::checkpoint::Checkpoints;
 use super::fault::{corrupt, of_commit, of_statement};
 use super::load::Load;
 use super::{SqliteOptions, credit, open, prune, query, rows, sql};
@@ -28,6 +29,7 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     known: Known,
     backlog: Backlog,
+    checkpoints: Option<Checkpoints>,
     end: Option<oneshot::Sender<()>>,
 }
 
@@ -58,6 +60,7 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let connection = open::writer(&path, &options)?;
         let ledger = open::ledger_id(&connection)?;
+        let checkpoints = Some(Checkpoints::start(&path, &options)?);
         Ok(Self {
             path,
             options,
@@ -66,6 +69,7 @@ impl Writer {
             connection: Some(connection),
             known: Known::default(),
             backlog,
+            checkpoints,
             end: None,
         })
     }
@@ -83,6 +87,9 @@ impl Writer {
             Ok((Decision { changes, replies }, moves, snapshot)) => {
                 self.known.learn(snapshot, &changes);
                 self.known.keep(self.backlog.learn(changes, moves));
+                if let Some(checkpoints) = &self.checkpoints {
+                    checkpoints.look(&connection);
+                }
                 self.connection = Some(connection);
                 Ok(replies)
             }
@@ -201,11 +208,12 @@ impl Writer {
     pub(super) fn close(&mut self) -> Result<(), StoreError> {
         // What cannot be moved now is read and moved after the next opening.
         while self.tidy().unwrap_or(false) {}
+        self.checkpoints = None;
         let Some(connection) = self.connection.take() else {
             return Ok(());
         };
         // A reader may still hold the log; then it is moved at the next opening.
-        let _ = connection.execute_batch("pragma wal_checkpoint(truncate)");
+        let _ = connection.execute_batch(sql::CHECKPOINT_AT_END);
         connection.close().map_err(|(_, error)| of_statement(error))
     }
 }

@@ -58,6 +58,12 @@ pub(super) fn corrupt(message: impl Into<std::sync::Arc<str>>) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, message)
 }
 
+/// A thread that could not be started.
+pub(super) fn no_thread(error: std::io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, format!("no thread to be had for the database: {error}"))
+        .with_source(error)
+}
+
 /// An error of the file system.
 pub(super) fn of_file(error: std::io::Error, what: &str, path: &Path) -> StoreError {
     let kind = match error.kind() {

@@ -4,6 +4,7 @@
 //! futures can be dropped in the middle of a transaction. Here a job that was begun is finished, whoever waits for it.
 
 mod backlog;
+mod checkpoint;
 mod commit;
 mod credit;
 mod fault;
@@ -40,7 +41,7 @@ use crate::model::{Account, AccountId, Budget, Entry, Hold, KeyHash, LedgerId, L
 pub struct SqliteOptions {
     /// Page cache of the writer, in KiB. Default 64 MiB.
     pub cache_kib: u32,
-    /// Pages in the log before it is moved into the database. Default 4,000, 16 MB.
+    /// Pages in the log before it is begun anew; they move into the database beside the writer. Default 4,000, 16 MB.
     pub checkpoint_pages: u32,
     /// Rows kept in memory before they move into their tables, about: accounts, holds, lots and windows that changed. More
     /// of them are written once for more changes; opening the database after a crash reads as many. Default 65,536, some
@@ -364,11 +365,7 @@ async fn start_reader(
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
-    let failed = |error: std::io::Error| {
-        StoreError::new(StoreErrorKind::Unavailable, format!("no thread to be had for the database: {error}"))
-            .with_source(error)
-    };
-    thread::Builder::new().name(name).spawn(body).map(drop).map_err(failed)
+    thread::Builder::new().name(name).spawn(body).map(drop).map_err(fault::no_thread)
 }
 
 fn closed() -> StoreError {

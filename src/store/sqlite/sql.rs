@@ -6,6 +6,12 @@ pub(super) const BEGIN: &str = "begin immediate";
 pub(super) const COMMIT: &str = "commit";
 /// Takes everything since `BEGIN` back.
 pub(super) const ROLLBACK: &str = "rollback";
+/// How long the log is, and how much of it is in the database.
+pub(super) const LOOK_AT_LOG: &str = "pragma wal_checkpoint(noop)";
+/// Moves what it can of the log into the database, while others write.
+pub(super) const CHECKPOINT: &str = "pragma wal_checkpoint(passive)";
+/// Moves all of it, and empties the log.
+pub(super) const CHECKPOINT_AT_END: &str = "pragma wal_checkpoint(truncate)";
 /// One snapshot for several reads.
 pub(super) const BEGIN_READ: &str = "begin deferred";
 /// Whether pages and indexes are in order: "ok", or the first thing that is not. Reads everything.
