@@ -67,7 +67,16 @@ pub(crate) fn raw_inserts(folder: &Path, ledger: &Path, span: Duration) -> Resul
 #[derive(Debug)]
 pub(crate) struct OneByOne {
     accounts: usize,
-    jobs: mpsc::Sender<Job>,
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// The file may be removed afterwards: a connection that closes late would take the log of the next one at its place away.
+impl Drop for OneByOne {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
 }
 
 type Job = (Step, oneshot::Sender<Result<(), String>>);
@@ -83,19 +92,19 @@ impl OneByOne {
     pub(crate) fn open(ledger: &Path, accounts: usize) -> Result<Self, Failure> {
         let mut by_hand = ByHand::open(ledger)?;
         let (jobs, queue) = mpsc::channel::<Job>();
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             for (step, answer) in queue {
                 let done = by_hand.transact(&step).map_err(|error| error.to_string());
                 // Nobody waits any more when the run is over.
                 let _ = answer.send(done);
             }
         });
-        Ok(Self { accounts, jobs })
+        Ok(Self { accounts, jobs: Some(jobs), thread: Some(thread) })
     }
 
     async fn run(&self, step: Step) -> Result<(), Failure> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send((step, answer))?;
+        self.jobs.as_ref().ok_or("closed")?.send((step, answer))?;
         Ok(answered.await??)
     }
 }
