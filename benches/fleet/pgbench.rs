@@ -21,7 +21,10 @@ pub(crate) struct PgBench {
 impl PgBench {
     /// Fills a database that is there and empty.
     pub(crate) fn fill(options: &PgConnectOptions) -> Result<Self, Failure> {
-        let this = Self { program: program()?, url: options.to_url_lossy().to_string() };
+        let mut url = options.to_url_lossy();
+        // What the driver writes there, PostgreSQL's own programs do not know.
+        url.set_query(None);
+        let this = Self { program: program()?, url: url.to_string() };
         this.run(&["-i", "-q", "-s", SCALE])?;
         Ok(this)
     }

@@ -233,23 +233,22 @@ async fn growth(folder: &Path, arguments: &Arguments, span: Duration) -> Result<
     Ok(figures)
 }
 
-/// Pairs per second with every limit there is against none.
+/// Pairs per second with every limit there is against none, in SQLite.
 async fn credit(folder: &Path, arguments: &Arguments, span: Duration) -> Result<Vec<Figure>, Failure> {
     let path = folder.join("ledger.db");
-    let sqlite = format!("sqlite:{}", path.display());
-    let stores = [Some(("sqlite", sqlite.as_str())), arguments.postgres.as_deref().map(|url| ("postgres", url))];
+    let url = format!("sqlite:{}", path.display());
     let mut figures = Vec::new();
-    for ((store, url), accounts) in stores.into_iter().flatten().flat_map(|store| [(store, 1), (store, 1_000)]) {
+    for accounts in [1, 1_000] {
         let (mut plain, mut limited) = (Vec::new(), Vec::new());
         for _ in 0..arguments.rounds {
             for (credit, runs) in [(Credit::Plain, &mut plain), (Credit::Limited, &mut limited)] {
-                let stand = Stand::open(url, accounts, credit).await?;
+                let stand = Stand::open(&url, accounts, credit).await?;
                 runs.push(drive(&stand, CROWD, span, Ids::Ordered).await?);
                 stand.close().await?;
                 rival::remove(&path);
             }
         }
-        let name = |what: &str| format!("{store}, {accounts} accounts, {CROWD} callers: {what}");
+        let name = |what: &str| format!("{accounts} accounts, {CROWD} callers: {what}");
         let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
         let ratio = median(limited.iter().zip(&plain).map(|(limited, plain)| limited.rate() / plain.rate()));
         figures.push(Figure::new(name("no budget, no lot"), rate(&plain), "pairs/s"));
