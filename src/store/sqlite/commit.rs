@@ -97,23 +97,23 @@ impl Writer {
         }
     }
 
-    /// Moves rows that wait into their tables, in a transaction of their own. Answers whether there are more.
+    /// Moves rows that wait into their tables, in a transaction of their own. Answers whether there were any.
     pub(super) fn tidy(&mut self) -> Result<bool, StoreError> {
-        if self.backlog.is_empty() {
-            return Ok(false);
-        }
         let connection = self.connect()?;
-        let moves = self.backlog.rest(TIDIED_AT_ONCE);
         let write = || {
+            let Some(moves) = self.backlog.rest(&connection, TIDIED_AT_ONCE)? else { return Ok(None) };
             connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
             backlog::settle(&connection, &moves)?;
-            connection.execute_batch(sql::COMMIT).map_err(of_commit)
+            connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
+            Ok(Some(moves))
         };
         match write() {
-            Ok(()) => {
-                self.known.keep(self.backlog.learn(ChangeSet::default(), moves));
+            Ok(moves) => {
+                let more = moves.is_some();
+                let moved = moves.map(|moves| self.backlog.learn(ChangeSet::default(), moves));
+                self.known.keep(moved.unwrap_or_default());
                 self.connection = Some(connection);
-                Ok(!self.backlog.is_empty())
+                Ok(more)
             }
             Err(error) => Err(self.failed(connection, error)),
         }

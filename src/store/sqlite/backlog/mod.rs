@@ -85,20 +85,12 @@ impl Backlog {
         }
     }
 
-    /// The next rows to move when there is nothing else to do.
-    pub(super) fn rest(&self, most: usize) -> Moves {
-        match &*self.read() {
-            Some(waiting) => {
-                let (rows, oldest) = waiting.rows.oldest(most);
-                Moves { rows, oldest, ..Moves::default() }
-            }
-            None => Moves::default(),
-        }
-    }
-
-    /// Whether nothing waits but keys.
-    pub(super) fn is_empty(&self) -> bool {
-        self.read().as_ref().is_none_or(|waiting| waiting.rows.is_empty())
+    /// The next rows to move when there is nothing else to do; none: nothing waits but keys.
+    pub(super) fn rest(&self, connection: &Connection, most: usize) -> Result<Option<Moves>, StoreError> {
+        self.with(connection, |Waiting { rows: waiting, .. }| {
+            let (rows, oldest) = waiting.oldest(most);
+            (!waiting.is_empty()).then(|| Moves { rows, oldest, ..Moves::default() })
+        })
     }
 
     /// Takes over what was just made durable. Answers the rows that are in their tables now.
