@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::account::display;
 use super::{
-    Amount, CallToken, Charged, HoldId, KeyHash, Label, Metric, ModelName, OnLapse, Overrun, Policy, Scope, Take,
-    Tally, TariffHash, Timestamp,
+    Amount, CallToken, Charged, HoldId, KeyHash, Label, Metric, ModelName, OnLapse, Overrun, Pinned, Policy, Scope,
+    Take, Tally, TariffHash, Timestamp,
 };
 
 /// Where a hold stands. A hold that was never made is `Absent` and has no row.
@@ -167,6 +167,47 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// An open hold with no money in it yet, made by nobody's call.
+    pub fn new(
+        id: HoldId,
+        number: i64,
+        account_number: i64,
+        key: KeyHash,
+        pinned: Pinned,
+        opened_at: Timestamp,
+    ) -> Self {
+        let Pinned { terms, direct, policy, ceiling, windows } = pinned;
+        let deadline = opened_at.saturating_add(policy.lease.ttl);
+        Self {
+            id,
+            number,
+            account_number,
+            key,
+            token: CallToken::default(),
+            state: HoldState::Open,
+            terms,
+            direct,
+            policy,
+            ceiling,
+            windows,
+            takes: Vec::new(),
+            held: Amount::ZERO,
+            held_at_close: Amount::ZERO,
+            reported: Quantity::ZERO,
+            provisional: Quantity::ZERO,
+            settled_as: None,
+            actual: None,
+            captured: Amount::ZERO,
+            written_off: Amount::ZERO,
+            refunded: Amount::ZERO,
+            opened_at,
+            deadline,
+            closed_at: None,
+            due: Some(deadline.saturating_add(policy.lease.grace)),
+            seq: 0,
+        }
+    }
+
     /// What the hold costs as far as is known: final, provisional, or reported so far.
     pub fn cost(&self) -> Quantity {
         match self.state {

@@ -7,8 +7,7 @@ use super::super::draft::{Details, Draft, Stop};
 use super::super::{Outcome, Refusal};
 use super::room::{Wish, grantable};
 use crate::model::{
-    Amount, Body, Books, CallToken, EntryKind, Hold, HoldId, HoldState, KeyHash, Lease, Metadata, Pinned, Policy,
-    Quantity, Terms,
+    Amount, Body, Books, CallToken, EntryKind, Hold, HoldId, HoldState, KeyHash, Lease, Metadata, Pinned, Policy, Terms,
 };
 
 /// What a call of reserve asks for.
@@ -68,35 +67,9 @@ pub(super) fn blank(
         overrun: terms.as_ref().and_then(|terms| terms.overrun).unwrap_or(chosen.overrun),
         lease: lease.unwrap_or(chosen.lease),
     };
-    let deadline = draft.now.saturating_add(policy.lease.ttl);
-    Hold {
-        id: id.clone(),
-        number: draft.next_hold_number(),
-        account_number: draft.account.number,
-        key,
-        token: CallToken::default(),
-        state: HoldState::Open,
-        terms,
-        direct: false,
-        policy,
-        ceiling: draft.account.limits.ceiling,
-        windows: Vec::new(),
-        seq: 0,
-        takes: Vec::new(),
-        held: Amount::ZERO,
-        held_at_close: Amount::ZERO,
-        reported: Quantity::ZERO,
-        provisional: Quantity::ZERO,
-        settled_as: None,
-        actual: None,
-        captured: Amount::ZERO,
-        written_off: Amount::ZERO,
-        refunded: Amount::ZERO,
-        opened_at: draft.now,
-        deadline,
-        closed_at: None,
-        due: Some(deadline.saturating_add(policy.lease.grace)),
-    }
+    let pinned = Pinned { terms, direct: false, policy, ceiling: draft.account.limits.ceiling, windows: Vec::new() };
+    let account = draft.account.number;
+    Hold::new(id.clone(), draft.next_hold_number(), account, key, pinned, draft.now)
 }
 
 /// The answer to a reserve of a hold that exists.

@@ -13,8 +13,8 @@ use super::rows::{Row, Rows, changed};
 use crate::kernel::ChangeSet;
 use crate::model::codec::{Reader, Writer, read_amount, read_number, read_quantity, write_amount, write_quantity};
 use crate::model::{
-    Account, AccountId, Amount, Books, BudgetWindow, CallToken, ChainHash, Hold, HoldId, HoldState, KeyHash, Lot,
-    LotKey, Malformed, Pinned, Quantity, RequestId, SignedAmount, Timestamp, WindowKey, decode_takes, encode_takes,
+    Account, AccountId, Books, BudgetWindow, CallToken, ChainHash, Hold, HoldId, HoldState, KeyHash, Lot, LotKey,
+    Malformed, Pinned, RequestId, SignedAmount, Timestamp, WindowKey, decode_takes, encode_takes,
 };
 use crate::store::StoreError;
 
@@ -156,37 +156,9 @@ fn read_new_hold(reader: &mut Reader<'_>) -> Result<Arc<Hold>, Malformed> {
     let request = RequestId::new(reader.text()?).map_err(|_| Malformed("request"))?;
     let id = HoldId::of(request, read_number(reader)?).map_err(|_| Malformed("attempt"))?;
     let token = CallToken(read_bytes(reader)?);
-    let Pinned { terms, direct, policy, ceiling, windows } = Pinned::decode(reader.bytes()?)?;
-    let opened_at = read_time(reader)?;
-    let hold = Hold {
-        id,
-        number,
-        account_number,
-        key,
-        token,
-        state: HoldState::Open,
-        terms,
-        direct,
-        policy,
-        ceiling,
-        windows,
-        takes: Vec::new(),
-        held: Amount::ZERO,
-        held_at_close: Amount::ZERO,
-        reported: Quantity::ZERO,
-        provisional: Quantity::ZERO,
-        settled_as: None,
-        actual: None,
-        captured: Amount::ZERO,
-        written_off: Amount::ZERO,
-        refunded: Amount::ZERO,
-        opened_at,
-        deadline: opened_at,
-        closed_at: None,
-        due: None,
-        seq: 0,
-    };
-    read_state(reader, hold).map(Arc::new)
+    let pinned = Pinned::decode(reader.bytes()?)?;
+    let hold = Hold::new(id, number, account_number, key, pinned, read_time(reader)?);
+    read_state(reader, Hold { token, ..hold }).map(Arc::new)
 }
 
 fn write_hold(writer: &mut Writer, hold: &Hold) {
