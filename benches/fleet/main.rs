@@ -15,21 +15,24 @@ mod common;
 mod load;
 mod naive;
 mod pgbench;
+#[path = "../ledger/stand.rs"]
+#[allow(dead_code, reason = "the embedded store's is opened by its name")]
+mod stand;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use futures_util::future::try_join_all;
+use prepaid::Ledger;
 use prepaid::store::postgres::{PostgresOptions, PostgresStore};
-use prepaid::{AccountHandle, Amount, Ledger, OpenHold};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 
 use self::common::{Figure, Goal, median};
-use self::load::{COST, Failure, HELD, Ids, Run, Subject, drive};
+use self::load::{Failure, Ids, Run, drive};
 use self::naive::Naive;
 use self::pgbench::PgBench;
+use self::stand::{Credit, Stand};
 
 /// Reserve and settle as fast as it goes.
 #[derive(Debug, Parser)]
@@ -58,6 +61,9 @@ struct Arguments {
     /// Measures only the ledger.
     #[arg(long)]
     alone: bool,
+    /// Measures what budgets and lots cost, instead.
+    #[arg(long)]
+    credit: bool,
     /// One JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
@@ -69,47 +75,23 @@ struct Arguments {
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let figures = runtime.block_on(throughput(&arguments))?;
+    let figures = runtime
+        .block_on(async { if arguments.credit { credit(&arguments).await } else { throughput(&arguments).await } })?;
     common::print(&figures, arguments.json);
     Ok(())
 }
 
-/// A ledger with funded accounts.
-struct Stand {
-    ledger: Ledger,
-    accounts: Vec<AccountHandle>,
-}
-
-impl Stand {
-    async fn open(url: &str, accounts: usize, buckets: Option<u16>) -> Result<Arc<Self>, Failure> {
-        let mut options = PostgresOptions::default();
-        options.buckets = buckets;
-        let ledger = Ledger::builder().open_store(Arc::new(PostgresStore::open_with(url, options).await?))?;
-        let plenty = Amount::new(1_000_000_000_000_000)?;
-        let accounts: Vec<_> =
-            (0..accounts).map(|number| ledger.account(format!("customer-{number}"))).collect::<Result<_, _>>()?;
-        try_join_all(accounts.iter().map(AccountHandle::open)).await?;
-        try_join_all(accounts.iter().map(|account| account.deposit("first", plenty).into_future())).await?;
-        Ok(Arc::new(Self { ledger, accounts }))
-    }
-}
-
-impl Subject for Stand {
-    type Hold = OpenHold;
-
-    fn accounts(&self) -> usize {
-        self.accounts.len()
-    }
-
-    async fn reserve(&self, account: usize, request: String) -> Result<OpenHold, Failure> {
-        let account = self.accounts.get(account).ok_or("no such account")?;
-        Ok(account.reserve(request, Amount::new(HELD)?).await?.created()?)
-    }
-
-    async fn settle(&self, hold: OpenHold) -> Result<(), Failure> {
-        hold.settle(Amount::new(COST)?).await?;
-        Ok(())
-    }
+/// A ledger of its own in an empty database.
+async fn open(
+    url: &PgConnectOptions,
+    accounts: usize,
+    buckets: Option<u16>,
+    credit: Credit,
+) -> Result<Arc<Stand>, Failure> {
+    let mut options = PostgresOptions::default();
+    options.buckets = buckets;
+    let store = PostgresStore::open_with(url.to_url_lossy().as_str(), options).await?;
+    Stand::on(Ledger::builder().open_store(Arc::new(store))?, accounts, credit).await
 }
 
 /// One round's runs with so many callers on so many accounts.
@@ -147,9 +129,9 @@ async fn throughput(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     for _ in 0..arguments.rounds {
         for scene in &mut scenes {
             make(&mut admin, ours.0).await?;
-            let stand = Stand::open(ours.1.to_url_lossy().as_str(), scene.accounts, arguments.buckets).await?;
+            let stand = open(&ours.1, scene.accounts, arguments.buckets, Credit::Plain).await?;
             scene.ours.push(drive(&stand, scene.callers, span, ids).await?);
-            stand.ledger.close(Duration::from_secs(5)).await?;
+            stand.close().await?;
             scene.bytes.push(stored(&ours.1).await?);
             if let Some(reference) = &reference {
                 let by_hand = Arc::new(Naive::open(&ours.1, scene.accounts, scene.callers).await?);
@@ -164,6 +146,29 @@ async fn throughput(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     remove(&mut admin, ours.0).await?;
     remove(&mut admin, pgbench.0).await?;
     Ok(scenes.iter().flat_map(report).collect())
+}
+
+/// Pairs per second with every limit there is against none.
+async fn credit(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
+    const DATABASE: &str = "bench_prepaid";
+    let server: PgConnectOptions = arguments.url.parse()?;
+    let ours = server.clone().database(DATABASE);
+    let mut admin = server.connect().await?;
+    let mut figures = Vec::new();
+    for accounts in [1, 1_000] {
+        let (mut plain, mut limited) = (Vec::new(), Vec::new());
+        for _ in 0..arguments.rounds {
+            for (credit, runs) in [(Credit::Plain, &mut plain), (Credit::Limited, &mut limited)] {
+                make(&mut admin, DATABASE).await?;
+                let stand = open(&ours, accounts, arguments.buckets, credit).await?;
+                runs.push(drive(&stand, CROWD, Duration::from_millis(arguments.span_ms), Ids::Ordered).await?);
+                stand.close().await?;
+            }
+        }
+        figures.extend(stand::compared(accounts, &plain, &limited));
+    }
+    remove(&mut admin, DATABASE).await?;
+    Ok(figures)
 }
 
 async fn make(admin: &mut PgConnection, database: &str) -> Result<(), Failure> {

@@ -248,15 +248,7 @@ async fn credit(folder: &Path, arguments: &Arguments, span: Duration) -> Result<
                 rival::remove(&path);
             }
         }
-        let name = |what: &str| format!("{accounts} accounts, {CROWD} callers: {what}");
-        let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
-        let ratio = median(limited.iter().zip(&plain).map(|(limited, plain)| limited.rate() / plain.rate()));
-        figures.push(Figure::new(name("no budget, no lot"), rate(&plain), "pairs/s"));
-        figures.push(Figure::new(name("three budgets, two lots"), rate(&limited), "pairs/s").against(
-            "no budget, no lot",
-            ratio,
-            Some(Goal::AtLeast(0.6)),
-        ));
+        figures.extend(stand::compared(accounts, &plain, &limited));
     }
     Ok(figures)
 }

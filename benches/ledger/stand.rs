@@ -7,7 +7,8 @@ use futures_util::future::try_join_all;
 use prepaid::model::{Cap, LotClass, Scope, Window, Zone};
 use prepaid::{AccountHandle, Amount, Ledger, OpenHold, Timestamp};
 
-use super::load::{COST, Failure, HELD, Subject};
+use super::common::{Figure, Goal, median};
+use super::load::{COST, Failure, HELD, Run, Subject};
 
 /// A ledger with funded accounts.
 pub(crate) struct Stand {
@@ -26,7 +27,11 @@ pub(crate) enum Credit {
 
 impl Stand {
     pub(crate) async fn open(url: &str, accounts: usize, credit: Credit) -> Result<Arc<Self>, Failure> {
-        let ledger = Ledger::builder().open(url).await?;
+        Self::on(Ledger::builder().open(url).await?, accounts, credit).await
+    }
+
+    /// On a ledger that is open.
+    pub(crate) async fn on(ledger: Ledger, accounts: usize, credit: Credit) -> Result<Arc<Self>, Failure> {
         let plenty = Amount::new(1_000_000_000_000_000)?;
         let accounts: Vec<_> =
             (0..accounts).map(|number| ledger.account(format!("customer-{number}"))).collect::<Result<_, _>>()?;
@@ -78,4 +83,20 @@ async fn limit(account: &AccountHandle, scopes: &[Scope], plenty: Amount) -> Res
     account.grant("gift", LotClass::Promotional, plenty).priority(1).expires_at(expiry).await?;
     account.grant("paid", LotClass::Paid, plenty).priority(1).await?;
     Ok(())
+}
+
+/// What runs with limits made of runs without.
+pub(crate) fn compared(accounts: usize, plain: &[Run], limited: &[Run]) -> [Figure; 2] {
+    let name = |what: &str| format!("{accounts} accounts, 1024 callers: {what}");
+    let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
+    let ratio = median(limited.iter().zip(plain).map(|(limited, plain)| limited.rate() / plain.rate()));
+    let goal = Some(Goal::AtLeast(0.6));
+    [
+        Figure::new(name("no budget, no lot"), rate(plain), "pairs/s"),
+        Figure::new(name("three budgets, two lots"), rate(limited), "pairs/s").against(
+            "no budget, no lot",
+            ratio,
+            goal,
+        ),
+    ]
 }
