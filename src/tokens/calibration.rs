@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::scatter::Scatter;
 use super::span::Span;
 use super::usage::{TokenClass, Usage};
 use super::yardstick::{Delivered, Yardstick};
@@ -12,8 +13,9 @@ use super::yardstick::{Delivered, Yardstick};
 /// What was learnt of each provider, model and class of tokens.
 ///
 /// Every finished stream that says what it used teaches how many tokens its provider bills for one that is counted here.
-/// A guess worth 500 tokens ([`Yardstick::of_model`]) stands at the beginning; old streams fade. It holds a few numbers
-/// per model and serialises to a list, so that a host can keep it across restarts.
+/// A guess worth a few streams ([`Yardstick::of_model`]) stands at the beginning, the bounds are those of [`Scatter`], and
+/// old streams fade. It holds a few numbers per model and serialises to a list, so that a host can keep it across
+/// restarts.
 ///
 /// ```
 /// use prepaid::tokens::{Calibration, Delivered, TokenClass, Usage, Yardstick};
@@ -35,7 +37,7 @@ use super::yardstick::{Delivered, Yardstick};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Row>", into = "Vec<Row>")]
 pub struct Calibration {
-    learnt: BTreeMap<Key, Learnt>,
+    learnt: BTreeMap<Key, Scatter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,29 +47,17 @@ struct Key {
     class: TokenClass,
 }
 
-/// Sums over streams, in tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Learnt {
-    counted: u64,
-    billed: u64,
-    /// By how much the streams were off what had been learnt before them.
-    off: u64,
-}
-
 #[derive(Clone, Serialize, Deserialize)]
 struct Row {
     #[serde(flatten)]
     key: Key,
+    /// Thousandths of a counted token that are billed, stream by stream.
     #[serde(flatten)]
-    learnt: Learnt,
+    learnt: Scatter,
 }
 
-/// How many tokens the guess at the beginning is worth.
-const PRIOR_TOKENS: u64 = 500;
-/// How many tokens the guess at the bounds is worth: how far streams scatter takes longer to learn.
-const PRIOR_BOUND_TOKENS: u64 = 2_000;
-/// Beyond so many tokens the past is halved, so that a new vocabulary is learnt within a day's traffic.
-const MEMORY_TOKENS: u64 = 1_000_000;
+/// At so many streams the past is halved, so that a new vocabulary is learnt within a day's traffic.
+const MEMORY: u64 = 1_000;
 /// Streams that deliver less say more about framing than about text.
 const COUNTED_MIN: u64 = 20;
 
@@ -90,8 +80,9 @@ impl Calibration {
             };
             if counted >= COUNTED_MIN && billed <= counted.saturating_mul(3) && counted <= billed.saturating_mul(3) {
                 let key = Key { provider: Arc::from(provider), model: Arc::from(model), class };
-                let guess = self.ratio(&key, Yardstick::of_model(model).text);
-                self.learnt.entry(key).or_default().add(counted, billed, guess.thousandths_of(counted).point);
+                let learnt = self.learnt.entry(key).or_default();
+                learnt.add(billed.saturating_mul(1_000) / counted);
+                learnt.fade(MEMORY);
             }
         }
     }
@@ -107,34 +98,9 @@ impl Calibration {
 
     fn ratio(&self, key: &Key, guess: Span) -> Span {
         match self.learnt.get(key) {
-            Some(learnt) => learnt.ratio(guess),
+            Some(learnt) => learnt.next_after(guess),
             None => guess,
         }
-    }
-}
-
-impl Learnt {
-    fn add(&mut self, counted: u64, billed: u64, guessed: u64) {
-        if self.counted > MEMORY_TOKENS {
-            *self = Self { counted: self.counted / 2, billed: self.billed / 2, off: self.off / 2 };
-        }
-        self.counted = self.counted.saturating_add(counted);
-        self.billed = self.billed.saturating_add(billed);
-        self.off = self.off.saturating_add(billed.abs_diff(guessed));
-    }
-
-    /// Thousandths of a counted token that are billed: the guess and the streams, each by its weight; and around it
-    /// four times what streams were off on average.
-    fn ratio(&self, guess: Span) -> Span {
-        let weighted = |prior: u64, worth: u64, sum: u64| {
-            let sum = prior.saturating_mul(worth).saturating_add(sum.saturating_mul(1_000));
-            sum / worth.saturating_add(self.counted)
-        };
-        let point = weighted(guess.point, PRIOR_TOKENS, self.billed);
-        let off = self.off.saturating_mul(4);
-        let [below, above] = [guess.point.saturating_sub(guess.low), guess.high.saturating_sub(guess.point)]
-            .map(|prior| weighted(prior, PRIOR_BOUND_TOKENS, off));
-        Span::between(point.saturating_sub(below), point, point.saturating_add(above))
     }
 }
 

@@ -4,6 +4,7 @@ mod accounting;
 mod calibration;
 mod report;
 mod request;
+mod scatter;
 mod span;
 mod text;
 mod usage;
@@ -13,6 +14,7 @@ pub use accounting::{Beyond, Observer, RequestEstimate, TokenAccounting, Unreada
 pub use calibration::Calibration;
 pub use report::{Beside, Bounds, Certainty, Remark, UsageReport};
 pub use request::RequestShape;
+pub use scatter::Scatter;
 pub use span::Span;
 pub use text::{TextCounter, UnreadableVocabulary, Vocabularies, Vocabulary, VocabularyFile};
 pub use usage::{TokenClass, Usage};
