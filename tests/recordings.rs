@@ -53,7 +53,7 @@ const QUIRKS: &[Quirk] = &[
     ("q06", "output=228 reasoning=1770", 'E', &[InputUnknown]),
     ("q07", "output=22", 'E', &[InputUnknown]),
     ("q08", "output=35", 'E', &[InputUnknown]),
-    ("q09", "output=18", 'E', &[InputUnknown]),
+    ("q09", "output=21", 'E', &[InputUnknown]),
     // Usage, but no finish reason.
     ("q10", "input=45 cache_read=0 audio_input=0 output=73 reasoning=0 audio_output=0", 'R', &[]),
     ("q11", "input=22 cache_read=0 audio_input=0 output=5 reasoning=0 audio_output=0", 'R', &[]),
