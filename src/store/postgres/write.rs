@@ -75,9 +75,21 @@ fn join(pieces: &[Piece<'_>]) -> String {
             (_, false) => format!("), w{number} as ("),
         };
         text.push_str(&before);
-        offset = renumber(piece.statement(), offset, &mut text);
+        offset = renumber(&in_step(piece.statement()), offset, &mut text);
     }
     text
+}
+
+/// A statement whose arrays are walked in step: named in FROM, each of them is copied into a table of its own first, and
+/// that takes as long as writing the rows.
+fn in_step(statement: &str) -> String {
+    let arrays = statement.split_once("unnest(").and_then(|(before, rest)| Some((before, rest.split_once(')')?)));
+    match arrays {
+        Some((before, (arrays, after))) => {
+            format!("{before}(select unnest({})){after}", arrays.replace(", ", "), unnest("))
+        }
+        None => statement.to_owned(),
+    }
 }
 
 /// Appends a statement whose parameters, but for the bucket, begin `offset` later. Answers the offset of the next one.
