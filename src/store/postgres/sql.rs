@@ -6,7 +6,7 @@
 //! While a table is young the planner takes all of a bucket for a row or two, and would look through the bucket for each
 //! row that is wanted; and it keeps such a plan. So rows are found by a `lateral` of one row each, which leaves it no choice,
 //! and updated where they were found. Accounts have two indexes that begin with the bucket: there the order asked for names the
-//! one that is meant.
+//! one that is meant, and an account lies between itself and itself, because what is equal needs no order.
 
 /// Makes everything since the transaction's begin durable. A COMMIT alone would say that all is well when it has taken
 /// back a transaction in which a statement failed; the setting before it is refused then. And a time-out that strikes in
@@ -81,9 +81,9 @@ macro_rules! window_columns {
 macro_rules! account_name {
     ($table:literal) => {
         concat!(
-            "(select case a.account_no when ",
+            "(select a.id from prepaid.accounts a where a.bucket = $1 and a.account_no between ",
             $table,
-            ".account_no then a.id end from prepaid.accounts a where a.bucket = $1 and a.account_no >= ",
+            ".account_no and ",
             $table,
             ".account_no order by a.account_no limit 1)"
         )
@@ -95,8 +95,8 @@ pub(super) const SELECT_NAMED_ACCOUNTS: &str = concat!(
     "select ",
     account_columns!(),
     " from unnest($2::text[]) x(wanted) \
-     cross join lateral (select * from prepaid.accounts a where a.bucket = $1 and a.id >= x.wanted order by a.id limit 1) a \
-     where id = wanted"
+     cross join lateral (select * from prepaid.accounts a where a.bucket = $1 and a.id between x.wanted and x.wanted \
+     order by a.id limit 1) a"
 );
 /// Accounts by number: primary key.
 pub(super) const SELECT_ACCOUNTS: &str = concat!(
@@ -126,9 +126,9 @@ pub(super) const UPDATE_ACCOUNT: &str = "update prepaid.accounts t set available
      $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bytea[], $18::bigint[], $19::bigint[]) \
      x(account_no, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
      revenue_promo, lots_free, open_holds, lapsed_holds, seq, head, last_position, last_at) \
-     cross join lateral (select a.ctid place, a.account_no found from prepaid.accounts a where a.bucket = $1 \
-     and a.account_no >= x.account_no order by a.account_no limit 1) f \
-     where t.bucket = $1 and t.ctid = f.place and f.found = x.account_no";
+     cross join lateral (select a.ctid place from prepaid.accounts a where a.bucket = $1 \
+     and a.account_no between x.account_no and x.account_no order by a.account_no limit 1) f \
+     where t.bucket = $1 and t.ctid = f.place";
 /// What accounts are held to, how many lots and budgets they have, and how much of their past is archived: primary key.
 pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set status = x.status, credit = x.credit, \
      debt = x.debt, open_holds_max = x.open_holds_max, hold_max = x.hold_max, held_max = x.held_max, ceiling = x.ceiling, \
@@ -139,9 +139,9 @@ pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set sta
      $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
      $19::bigint[], $20::bigint[], $21::bigint[]) \
      x(account_no, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, grace, late, \
-     last_lot, last_budget, budgets, closed, archived, pruned, checkpoint) cross join lateral (select a.ctid place, a.account_no found \
-     from prepaid.accounts a where a.bucket = $1 and a.account_no >= x.account_no order by a.account_no limit 1) f \
-     where t.bucket = $1 and t.ctid = f.place and f.found = x.account_no";
+     last_lot, last_budget, budgets, closed, archived, pruned, checkpoint) cross join lateral (select a.ctid place \
+     from prepaid.accounts a where a.bucket = $1 and a.account_no between x.account_no and x.account_no \
+     order by a.account_no limit 1) f where t.bucket = $1 and t.ctid = f.place";
 
 /// What keys lead to: a hold, or the operation an entry records. Primary keys.
 pub(super) const SELECT_KEYED: &str = concat!(
