@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -83,10 +83,18 @@ pub struct Window(Kind);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Total,
-    Day(Zone),
-    Week(Weekday, Zone),
-    Month(u8, Zone),
+    Day(Calendar),
+    Week(Weekday, Calendar),
+    Month(u8, Calendar),
     Every(Duration),
+}
+
+/// A zone's days, and the period of its window that was found last: the calendar costs a microsecond, and is asked
+/// several times for every request.
+#[derive(Debug)]
+struct Calendar {
+    zone: Zone,
+    last: Mutex<Option<Period>>,
 }
 
 /// From when until when one window lasts.
@@ -107,12 +115,12 @@ impl Window {
 
     /// Calendar days.
     pub fn day(zone: Zone) -> Self {
-        Self(Kind::Day(zone))
+        Self(Kind::Day(zone.into()))
     }
 
     /// Weeks that begin with `first`.
     pub fn week(first: Weekday, zone: Zone) -> Self {
-        Self(Kind::Week(first, zone))
+        Self(Kind::Week(first, zone.into()))
     }
 
     /// Months that begin on day `anchor`, 1 to 31; in a month that is shorter, on its last day.
@@ -121,7 +129,7 @@ impl Window {
     /// [`InvalidWindow::AnchorDay`].
     pub fn month(anchor: u8, zone: Zone) -> Result<Self, InvalidWindow> {
         if (1..=31).contains(&anchor) {
-            Ok(Self(Kind::Month(anchor, zone)))
+            Ok(Self(Kind::Month(anchor, zone.into())))
         } else {
             Err(InvalidWindow::AnchorDay(anchor))
         }
@@ -146,14 +154,19 @@ impl Window {
         match &self.0 {
             Kind::Total => ALL_TIME,
             Kind::Every(length) => every(*length, now),
-            Kind::Day(zone) => zone.period(now, |today| Some((today, today.tomorrow().ok()?))).unwrap_or(ALL_TIME),
-            Kind::Week(first, zone) => zone.period(now, |today| week(*first, today)).unwrap_or(ALL_TIME),
-            Kind::Month(anchor, zone) => zone.period(now, |today| month(*anchor, today)).unwrap_or(ALL_TIME),
+            Kind::Day(days) => days.period(now, |today| Some((today, today.tomorrow().ok()?))).unwrap_or(ALL_TIME),
+            Kind::Week(first, days) => days.period(now, |today| week(*first, today)).unwrap_or(ALL_TIME),
+            Kind::Month(anchor, days) => days.period(now, |today| month(*anchor, today)).unwrap_or(ALL_TIME),
         }
     }
 }
 
 impl Period {
+    /// Whether a moment lies in it.
+    pub fn contains(&self, now: Timestamp) -> bool {
+        self.start <= now && self.end.is_none_or(|end| now < end)
+    }
+
     /// How long it lasts from `now` on; none: for ever.
     pub fn left(&self, now: Timestamp) -> Option<Duration> {
         self.end.map(|end| end.saturating_since(now))
@@ -188,6 +201,38 @@ fn month(anchor: u8, today: Date) -> Option<(Date, Date)> {
         Some((anchored(this.checked_sub(1.month()).ok()?)?, begins))
     }
 }
+
+impl Calendar {
+    /// The period `now` lies in, where `days` names the first day of the one of today and of the next: always the same
+    /// `days`.
+    fn period(&self, now: Timestamp, days: impl Fn(Date) -> Option<(Date, Date)>) -> Option<Period> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|period| !period.contains(now)) {
+            *last = self.zone.period(now, days);
+        }
+        *last
+    }
+}
+
+impl From<Zone> for Calendar {
+    fn from(zone: Zone) -> Self {
+        Self { zone, last: Mutex::default() }
+    }
+}
+
+impl Clone for Calendar {
+    fn clone(&self) -> Self {
+        self.zone.clone().into()
+    }
+}
+
+impl PartialEq for Calendar {
+    fn eq(&self, other: &Self) -> bool {
+        self.zone == other.zone
+    }
+}
+
+impl Eq for Calendar {}
 
 impl Zone {
     /// The zone's name in the IANA database.
@@ -265,9 +310,9 @@ impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Total => f.write_str("total"),
-            Kind::Day(zone) => write!(f, "day {zone}"),
-            Kind::Week(first, zone) => write!(f, "week {first} {zone}"),
-            Kind::Month(anchor, zone) => write!(f, "month {anchor} {zone}"),
+            Kind::Day(days) => write!(f, "day {}", days.zone),
+            Kind::Week(first, days) => write!(f, "week {first} {}", days.zone),
+            Kind::Month(anchor, days) => write!(f, "month {anchor} {}", days.zone),
             Kind::Every(length) => write!(f, "every {}us", length.as_micros()),
         }
     }
@@ -345,6 +390,21 @@ mod tests {
         ];
         for (window, now, start, end) in cases {
             assert_eq!(period(window, now), (start.to_owned(), end.to_owned()), "{window} at {now}");
+        }
+    }
+
+    #[test]
+    fn what_was_found_last_is_no_answer_for_another_period() {
+        for text in ["day America/St_Johns", "week sunday Pacific/Apia", "month 31 Europe/Berlin"] {
+            let window: Window = text.parse().unwrap();
+            // An hour on, a week back, and so on: over every edge in both directions.
+            let mut now = instant("2010-11-30T00:00:00Z");
+            for step in 0..20_000 {
+                assert_eq!(window.at(now), text.parse::<Window>().unwrap().at(now), "{text} at {now:?}");
+                assert!(window.at(now).contains(now), "{text} at {now:?}");
+                let hours = if step % 100 == 99 { -168 } else { 3 };
+                now = Timestamp::from_micros(now.as_micros() + hours * 3_600_000_000);
+            }
         }
     }
 
