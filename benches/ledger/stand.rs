@@ -86,17 +86,23 @@ async fn limit(account: &AccountHandle, scopes: &[Scope], plenty: Amount) -> Res
 }
 
 /// What runs with limits made of runs without.
-pub(crate) fn compared(accounts: usize, plain: &[Run], limited: &[Run]) -> [Figure; 2] {
+pub(crate) fn compared(accounts: usize, plain: &[Run], limited: &[Run]) -> [Figure; 4] {
     let name = |what: &str| format!("{accounts} accounts, 1024 callers: {what}");
-    let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
-    let ratio = median(limited.iter().zip(plain).map(|(limited, plain)| limited.rate() / plain.rate()));
+    let middle = |runs: &[Run], of: fn(&Run) -> f64| median(runs.iter().map(of));
+    let over = |of: fn(&Run) -> f64| median(limited.iter().zip(plain).map(|(limited, plain)| of(limited) / of(plain)));
     let goal = Some(Goal::AtLeast(0.6));
     [
-        Figure::new(name("no budget, no lot"), rate(plain), "pairs/s"),
-        Figure::new(name("three budgets, two lots"), rate(limited), "pairs/s").against(
+        Figure::new(name("no budget, no lot"), middle(plain, Run::rate), "pairs/s"),
+        Figure::new(name("three budgets, two lots"), middle(limited, Run::rate), "pairs/s").against(
             "no budget, no lot",
-            ratio,
+            over(Run::rate),
             goal,
+        ),
+        Figure::new(name("no budget, no lot, CPU"), middle(plain, Run::cpu), "µs/pair"),
+        Figure::new(name("three budgets, two lots, CPU"), middle(limited, Run::cpu), "µs/pair").against(
+            "no budget, no lot",
+            over(Run::cpu),
+            None,
         ),
     ]
 }
