@@ -95,9 +95,9 @@ pub(super) struct Working<'a> {
     holds: HashMap<KeyHash, (Arc<Hold>, bool)>,
     operations: HashMap<KeyHash, Operation>,
     lots: HashMap<i64, Lots>,
-    budgets: HashMap<BudgetKey, Vec<Arc<Budget>>>,
+    budgets: HashMap<BudgetKey, Arc<Vec<Arc<Budget>>>>,
     changed_budgets: BTreeMap<(i64, u32), Arc<Budget>>,
-    windows: BTreeMap<WindowKey, BudgetWindow>,
+    windows: HashMap<WindowKey, BudgetWindow>,
     keys: Vec<(KeyHash, KeyTarget)>,
     entries: Vec<Entry>,
     pruned: Pruned,
@@ -114,7 +114,7 @@ impl<'a> Working<'a> {
             lots: HashMap::new(),
             budgets: HashMap::new(),
             changed_budgets: BTreeMap::new(),
-            windows: BTreeMap::new(),
+            windows: HashMap::new(),
             keys: Vec::with_capacity(commands),
             entries: Vec::with_capacity(commands),
             pruned: Pruned::default(),
@@ -158,7 +158,7 @@ impl<'a> Working<'a> {
 
     pub(super) fn budgets(&self, key: &BudgetKey) -> Option<&[Arc<Budget>]> {
         let known = self.budgets.get(key).or_else(|| self.snapshot.budgets.get(key));
-        known.map(Vec::as_slice)
+        known.map(|budgets| budgets.as_slice())
     }
 
     /// A window that is known; one of a budget that this batch made has nothing in it yet.
@@ -283,11 +283,10 @@ impl<'a> Working<'a> {
     fn keep_budget(&mut self, budget: Option<Arc<Budget>>) {
         let Some(budget) = budget else { return };
         let key = BudgetKey { account: budget.account_number, scope: budget.scope.clone() };
-        let loaded = self.snapshot.budgets.get(&key).cloned().unwrap_or_default();
-        let budgets = self.budgets.entry(key).or_insert(loaded);
-        budgets.retain(|other| other.number != budget.number);
-        budgets.push(Arc::clone(&budget));
+        let others = self.budgets(&key).unwrap_or_default().iter().filter(|other| other.number != budget.number);
+        let mut budgets: Vec<_> = others.chain([&budget]).map(Arc::clone).collect();
         budgets.sort_unstable_by_key(|budget| budget.number);
+        self.budgets.insert(key, Arc::new(budgets));
         self.changed_budgets.insert((budget.account_number, budget.number), budget);
     }
 
@@ -325,6 +324,7 @@ impl<'a> Working<'a> {
         }
         changes.budgets = self.changed_budgets.into_values().collect();
         changes.windows = self.windows.into_values().collect();
+        changes.windows.sort_unstable_by_key(|window| window.key);
         changes.new_lots.sort_unstable_by_key(|lot| lot.key());
         changes.lots.sort_unstable_by_key(|lot| lot.key());
         changes.new_accounts.sort_unstable_by_key(|account| account.number);

@@ -10,8 +10,7 @@ use std::time::Duration;
 use super::draft::{Draft, Stop};
 use super::{Exhausted, Refusal};
 use crate::model::{
-    Amount, Budget, BudgetKey, BudgetWindow, Charged, Hold, MINOR_UNITS_MAX, Metric, Period, Scope, SignedAmount,
-    Tally, WindowKey,
+    Amount, Budget, BudgetKey, Charged, Hold, MINOR_UNITS_MAX, Metric, Period, Scope, SignedAmount, Tally, WindowKey,
 };
 
 /// What is asked of budgets.
@@ -38,7 +37,7 @@ pub(super) struct Tightest {
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     /// The budget that lets the least of `more` money through; none if every one lets all through.
     pub(super) fn tightest(&self, more: Amount, asking: Asking<'_>) -> Result<Option<Tightest>, Stop> {
         let asked = |metric| match (metric, asking) {
@@ -47,8 +46,10 @@ impl Draft<'_> {
             (Metric::Tokens, Asking::New { tokens, .. }) => tokens,
             (Metric::Requests | Metric::Tokens, Asking::More(_) | Asking::Nothing) => 0,
         };
-        let mut tightest: Option<(_, Arc<Budget>, _, Period)> = None;
-        for (budget, window, period) in self.asked(asking)? {
+        let account = self.account.number;
+        let mut tightest: Option<(_, &Budget, _, Period)> = None;
+        for (budget, period) in self.asked(asking)? {
+            let window = self.window(WindowKey { account, budget: budget.number, start: period.start })?;
             let counted = u128::from(window.used).saturating_add(u128::from(window.held));
             let limit = budget.cap.limit();
             if counted.saturating_add(u128::from(asked(budget.cap.metric()))) <= u128::from(limit) {
@@ -79,10 +80,10 @@ impl Draft<'_> {
     /// The windows a new hold of these scopes is charged to.
     pub(super) fn windows_of(&self, scopes: &[Scope]) -> Result<Vec<Charged>, Stop> {
         let budgets = self.asked(Asking::New { scopes, tokens: 0 })?;
-        let charged = |(budget, window, _): (Arc<Budget>, BudgetWindow, Period)| Charged {
+        let charged = |(budget, period): (&Budget, Period)| Charged {
             budget: budget.number,
             metric: budget.cap.metric(),
-            start: window.key.start,
+            start: period.start,
         };
         let mut windows: Vec<_> = budgets.into_iter().map(charged).collect();
         windows.sort_unstable_by_key(|window| window.budget);
@@ -107,8 +108,8 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// The budgets that are asked, with the window and how long it lasts.
-    fn asked(&self, asking: Asking<'_>) -> Result<Vec<(Arc<Budget>, BudgetWindow, Period)>, Stop> {
+    /// The budgets that are asked, and in which window.
+    fn asked(&self, asking: Asking<'_>) -> Result<Vec<(&'a Budget, Period)>, Stop> {
         let mut asked = Vec::new();
         if self.account.budgets == 0 {
             return Ok(asked);
@@ -132,8 +133,7 @@ impl Draft<'_> {
                     },
                 };
                 if budget.active && (pinned.is_none() || budget.cap.metric() == Metric::Spend) {
-                    let window = self.window(WindowKey { account, budget: budget.number, start: period.start })?;
-                    asked.push((Arc::clone(budget), window, period));
+                    asked.push((&**budget, period));
                 }
             }
         }

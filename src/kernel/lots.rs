@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::draft::{Details, Draft, Need, Stop};
 use super::{Refusal, Snapshot};
 use crate::model::{
-    Amount, Body, Books, BurnOrder, EntryKind, Hold, Lot, LotClass, LotKey, LotPart, LotTerms, ModelName, Renewed,
-    SignedAmount, Take,
+    Account, Amount, Body, Books, BurnOrder, EntryKind, Hold, Lot, LotClass, LotKey, LotPart, LotTerms, ModelName,
+    Renewed, SignedAmount, Take,
 };
 
 /// The lots of one account that are loaded, by number, as they stand.
@@ -28,7 +28,7 @@ pub(super) enum Mark {
 impl Lots {
     /// The lots of an account as the store loaded them.
     pub(super) fn loaded(snapshot: &Snapshot, account: i64) -> Self {
-        let lots = snapshot.lots.get(&account).into_iter().flatten();
+        let lots = snapshot.lots.get(&account).into_iter().flat_map(|lots| lots.iter());
         Self(lots.map(|(number, lot)| (*number, (Arc::clone(lot), Mark::Kept))).collect())
     }
 
@@ -77,8 +77,8 @@ impl Draft<'_> {
             return Ok(self.account.spendable());
         }
         let now = self.now;
-        let lots = self.live_lots()?;
-        Ok(self.account.spendable_of(lots.iter().map(|lot| &**lot), model, now))
+        let (account, lots) = self.with_live_lots()?;
+        Ok(account.spendable_of(lots.iter().map(|lot| &**lot), model, now))
     }
 
     /// What may be paid out: paid money, unless the account owes some.
@@ -88,7 +88,7 @@ impl Draft<'_> {
             return Ok(base.positive_part());
         }
         let now = self.now;
-        let lots = self.live_lots()?;
+        let (_, lots) = self.with_live_lots()?;
         let paid = lots.iter().filter(|lot| is_payable(lot, now)).map(|lot| lot.free);
         let sum = paid.chain([base.positive_part()]).try_fold(Amount::ZERO, Amount::checked_add);
         Ok(sum.map_err(|_| Refusal::TotalTooLarge)?)
@@ -100,7 +100,9 @@ impl Draft<'_> {
             return Ok(());
         }
         let now = self.now;
-        let expired: Vec<_> = self.live_lots()?.into_iter().filter(|lot| lot.is_expired(now)).collect();
+        let (_, lots) = self.with_live_lots()?;
+        let expired = lots.iter().filter(|lot| !lot.free.is_zero() && lot.is_expired(now));
+        let expired: Vec<_> = expired.map(Arc::clone).collect();
         expired.iter().try_for_each(|lot| self.expire(lot))
     }
 
@@ -167,13 +169,10 @@ impl Draft<'_> {
         if self.account.lots_free.is_zero() {
             return Ok(Vec::new());
         }
-        let mut sources: Vec<_> = self
-            .live_lots()?
-            .into_iter()
-            .filter(|lot| may_pay(lot))
-            .map(|lot| (lot.burn_order(), lot.number, lot.free))
-            .collect();
-        sources.push((BurnOrder::BASE, 0, self.account.base().positive_part()));
+        let (account, lots) = self.with_live_lots()?;
+        let paying = lots.iter().filter(|lot| !lot.free.is_zero() && may_pay(lot));
+        let base = (BurnOrder::BASE, 0, account.base().positive_part());
+        let mut sources: Vec<_> = paying.map(|lot| (lot.burn_order(), lot.number, lot.free)).chain([base]).collect();
         sources.sort_unstable();
         let mut parts = Vec::new();
         let mut left = amount;
@@ -315,12 +314,13 @@ impl Draft<'_> {
         Ok(shares)
     }
 
-    /// The account's lots with free money.
-    fn live_lots(&mut self) -> Result<Vec<Arc<Lot>>, Stop> {
+    /// The account, and its lots: all of those with free money, and maybe others.
+    fn with_live_lots(&mut self) -> Result<(&Account, &Lots), Stop> {
         if !self.knows_live_lots() {
             return Err(Stop::Need(Need::LiveLots));
         }
-        Ok(self.lots().iter().filter(|lot| !lot.free.is_zero()).map(Arc::clone).collect())
+        self.lots();
+        self.lots.as_ref().map(|lots| (&self.account, lots)).ok_or(Stop::Need(Need::LiveLots))
     }
 
     /// A lot that exists.

@@ -73,7 +73,7 @@ fn needs_of_scopes(account: &Account, scopes: &[Scope], snapshot: &Snapshot, now
             missing.budgets.push(key);
             continue;
         };
-        for budget in budgets {
+        for budget in budgets.iter() {
             let start = budget.window.at(now.max(account.last_entry_at)).start;
             need_window(WindowKey { account: account.number, budget: budget.number, start }, snapshot, missing);
         }

@@ -1,5 +1,6 @@
 //! What the store loads for a batch, and what the batch changes.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -48,11 +49,11 @@ pub struct Snapshot {
     /// For each account that was asked for: what its due open holds are found by. The holds themselves are in `holds`.
     pub overdue: HashMap<AccountId, Vec<KeyHash>>,
     /// The lots that were asked for, by account and number.
-    pub lots: HashMap<i64, BTreeMap<u32, Arc<Lot>>>,
+    pub lots: HashMap<i64, Arc<BTreeMap<u32, Arc<Lot>>>>,
     /// The accounts whose lots with free money were asked for: all of them are in `lots`.
     pub live_lots: HashSet<i64>,
     /// For each scope that was asked for: its budgets, by number.
-    pub budgets: HashMap<BudgetKey, Vec<Arc<Budget>>>,
+    pub budgets: HashMap<BudgetKey, Arc<Vec<Arc<Budget>>>>,
     /// The windows that were asked for. One without a row has nothing in it, and is here all the same.
     pub windows: HashMap<WindowKey, BudgetWindow>,
 }
@@ -60,7 +61,19 @@ pub struct Snapshot {
 impl Snapshot {
     /// Takes a lot in.
     pub fn add_lot(&mut self, lot: Arc<Lot>) {
-        self.lots.entry(lot.account_number).or_default().insert(lot.number, lot);
+        Arc::make_mut(self.lots.entry(lot.account_number).or_default()).insert(lot.number, lot);
+    }
+
+    /// Takes several lots of one account in.
+    pub fn add_lots(&mut self, account: i64, lots: &Arc<BTreeMap<u32, Arc<Lot>>>) {
+        match self.lots.entry(account) {
+            Slot::Vacant(slot) => {
+                slot.insert(Arc::clone(lots));
+            }
+            Slot::Occupied(mut slot) => {
+                Arc::make_mut(slot.get_mut()).extend(lots.iter().map(|(number, lot)| (*number, Arc::clone(lot))));
+            }
+        }
     }
 
     /// Whether a lot is loaded.

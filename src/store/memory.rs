@@ -265,7 +265,7 @@ impl Rows {
         for key in &reads.budgets {
             let of_account = self.budgets.range((key.account, 0)..=(key.account, u32::MAX)).map(|(_, budget)| budget);
             let of_scope = of_account.filter(|budget| budget.scope == key.scope).map(Arc::clone).collect();
-            snapshot.budgets.insert(key.clone(), of_scope);
+            snapshot.budgets.insert(key.clone(), Arc::new(of_scope));
         }
         for key in &reads.windows {
             let window = self.windows.get(key).copied().unwrap_or_else(|| BudgetWindow::new(*key));

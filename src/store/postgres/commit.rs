@@ -280,11 +280,11 @@ impl Loader<'_> {
             let scopes: Vec<_> = wanted.iter().map(|key| write::scope_column(key.scope.as_ref())).collect();
             one(&mut arguments, scopes)?;
             let found = self.fetch(sql::SELECT_SCOPE_BUDGETS, arguments).await?;
-            snapshot.budgets.extend(wanted.into_iter().map(|key| (key, Vec::new())));
+            snapshot.budgets.extend(wanted.into_iter().map(|key| (key, Arc::default())));
             for row in found {
                 let budget = rows::budget(&row)?;
                 let key = BudgetKey { account: budget.account_number, scope: budget.scope.clone() };
-                snapshot.budgets.entry(key).or_default().push(budget);
+                Arc::make_mut(snapshot.budgets.entry(key).or_default()).push(budget);
             }
         }
         let mut wanted: Vec<_> =

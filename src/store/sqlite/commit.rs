@@ -33,16 +33,16 @@ pub(super) struct Writer {
     end: Option<oneshot::Sender<()>>,
 }
 
-/// Rows this process wrote to their tables. Nobody else writes, so they are the tables' rows until they change, and then
-/// they are in the backlog, which is asked first; after a failure they are forgotten.
+/// Rows of their tables that this process wrote or read. Nobody else writes, so they are the tables' rows until they
+/// change, and then they are in the backlog, which is asked first; after a failure they are forgotten.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) accounts: HashMap<AccountId, Box<Account>>,
     pub(super) open_holds: HashMap<KeyHash, Arc<Hold>>,
-    pub(super) budgets: HashMap<BudgetKey, Vec<Arc<Budget>>>,
+    pub(super) budgets: HashMap<BudgetKey, Arc<Vec<Arc<Budget>>>>,
     pub(super) windows: HashMap<WindowKey, BudgetWindow>,
     /// For each account whose lots with free money are all known: those lots.
-    pub(super) live_lots: HashMap<i64, BTreeMap<u32, Arc<Lot>>>,
+    pub(super) live_lots: HashMap<i64, Arc<BTreeMap<u32, Arc<Lot>>>>,
 }
 
 /// Rows that are moved together when the ledger is idle: a few milliseconds that somebody may have to wait.
@@ -84,8 +84,8 @@ impl Writer {
         while prune::removes(batch) && self.tidy()? {}
         let connection = self.connect()?;
         match self.transact(&connection, batch) {
-            Ok((Decision { changes, replies }, moves, snapshot)) => {
-                self.known.learn(snapshot, &changes);
+            Ok((Decision { changes, replies }, moves)) => {
+                self.known.learn(&changes);
                 self.known.keep(self.backlog.learn(changes, moves));
                 if let Some(checkpoints) = &self.checkpoints {
                     checkpoints.look(&connection);
@@ -130,7 +130,7 @@ impl Writer {
     }
 
     /// Runs one batch in one transaction. On an error the transaction is left as it is, for the caller to take back.
-    fn transact(&self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves, Snapshot), StoreError> {
+    fn transact(&mut self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves), StoreError> {
         connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
         let counters = counters(connection)?;
         let now = self.clock.now();
@@ -144,25 +144,25 @@ impl Writer {
         };
         if decision.changes.is_empty() && decision.changes.counters == counters {
             connection.execute_batch(sql::ROLLBACK).map_err(of_statement)?;
-            return Ok((decision, Moves::default(), snapshot));
+            return Ok((decision, Moves::default()));
         }
         let moves = self.backlog.moves(&decision.changes);
         write(connection, &snapshot, &decision.changes, &moves)?;
         prune::remove(connection, &decision.changes.pruned)?;
         connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
-        Ok((decision, moves, snapshot))
+        Ok((decision, moves))
     }
 
     /// Loads what a batch has to know into its snapshot.
     fn load(
-        &self,
+        &mut self,
         connection: &Connection,
         reads: &ReadSet,
         now: Timestamp,
         snapshot: &mut Snapshot,
     ) -> Result<(), StoreError> {
         self.backlog.with(connection, |waiting| {
-            let load = Load { connection, known: &self.known, waiting, now };
+            let mut load = Load { connection, known: &mut self.known, waiting, now };
             load.accounts(reads, snapshot)?;
             load.holds(reads, snapshot)?;
             load.overdue(reads, snapshot)?;
@@ -261,29 +261,22 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves:
 }
 
 impl Known {
-    /// Takes over what a batch read and wrote past the backlog.
-    fn learn(&mut self, snapshot: Snapshot, changes: &ChangeSet) {
+    /// Takes over what a batch wrote past the backlog.
+    fn learn(&mut self, changes: &ChangeSet) {
         let sizes = [self.accounts.len(), self.open_holds.len(), self.budgets.len(), self.windows.len()];
         if sizes.into_iter().chain([self.live_lots.len()]).any(|size| size > KNOWN_MAX) {
             *self = Self::default();
         }
         self.accounts
             .extend(changes.new_accounts.iter().map(|account| (account.id.clone(), Box::new(account.clone()))));
-        self.budgets.extend(snapshot.budgets);
         for budget in &changes.budgets {
             self.budgets.remove(&BudgetKey { account: budget.account_number, scope: budget.scope.clone() });
         }
         for key in &changes.pruned.windows {
             self.windows.remove(key);
         }
-        let mut lots = snapshot.lots;
-        for account in snapshot.live_lots {
-            let mut live = lots.remove(&account).unwrap_or_default();
-            live.retain(|_, lot| !lot.free.is_zero());
-            self.live_lots.insert(account, live);
-        }
         for lot in changes.new_lots.iter().chain(&changes.lots) {
-            if let Some(lots) = self.live_lots.get_mut(&lot.account_number) {
+            if let Some(lots) = self.live_lots.get_mut(&lot.account_number).map(Arc::make_mut) {
                 let free = !lot.free.is_zero();
                 if free {
                     lots.insert(lot.number, Arc::clone(lot))

@@ -1,5 +1,7 @@
 //! What a batch has to know: from memory where it is there, else from the tables.
 
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, params};
@@ -10,13 +12,13 @@ use super::fault::corrupt;
 use super::query::each;
 use super::{credit, rows, sql};
 use crate::kernel::{KeyTarget, ReadSet, Snapshot};
-use crate::model::{BudgetWindow, Hold, KeyHash, Lot, LotKey, Timestamp};
+use crate::model::{Budget, BudgetKey, BudgetWindow, Hold, KeyHash, Lot, LotKey, Timestamp};
 use crate::store::StoreError;
 
 /// Where it is looked for, in this order: what waits for its table, what this process wrote to the tables, the tables.
 pub(super) struct Load<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) known: &'a Known,
+    pub(super) known: &'a mut Known,
     pub(super) waiting: &'a Waiting,
     pub(super) now: Timestamp,
 }
@@ -103,23 +105,11 @@ impl Load<'_> {
         Ok(())
     }
 
-    pub(super) fn lots(&self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+    pub(super) fn lots(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
         for account in &reads.live_lots {
-            if !snapshot.live_lots.insert(*account) {
-                continue;
+            if snapshot.live_lots.insert(*account) {
+                snapshot.add_lots(*account, self.live_lots(*account)?);
             }
-            if let Some(lots) = self.known.live_lots.get(account) {
-                lots.values().for_each(|lot| snapshot.add_lot(Arc::clone(lot)));
-                continue;
-            }
-            self.waiting.rows.lots_of(*account).for_each(|lot| snapshot.add_lot(Arc::clone(lot)));
-            each(self.connection, sql::SELECT_LIVE_LOTS, [*account], |row| {
-                let lot = credit::lot(row)?;
-                if self.waiting.rows.lot(lot.key()).is_none() {
-                    snapshot.add_lot(lot);
-                }
-                Ok(true)
-            })?;
         }
         for key in &reads.lots {
             if !snapshot.has_lot(*key) {
@@ -127,6 +117,24 @@ impl Load<'_> {
             }
         }
         Ok(())
+    }
+
+    fn live_lots(&mut self, account: i64) -> Result<&Arc<BTreeMap<u32, Arc<Lot>>>, StoreError> {
+        let slot = match self.known.live_lots.entry(account) {
+            Slot::Occupied(known) => return Ok(known.into_mut()),
+            Slot::Vacant(slot) => slot,
+        };
+        let rows = &self.waiting.rows;
+        let waiting = rows.lots_of(account).filter(|lot| !lot.free.is_zero());
+        let mut live: BTreeMap<_, _> = waiting.map(|lot| (lot.number, Arc::clone(lot))).collect();
+        each(self.connection, sql::SELECT_LIVE_LOTS, [account], |row| {
+            let lot = credit::lot(row)?;
+            if rows.lot(lot.key()).is_none() {
+                live.insert(lot.number, lot);
+            }
+            Ok(true)
+        })?;
+        Ok(slot.insert(Arc::new(live)))
     }
 
     fn lot(&self, key: LotKey) -> Result<Arc<Lot>, StoreError> {
@@ -138,20 +146,13 @@ impl Load<'_> {
         found.ok_or_else(|| corrupt(format!("lot is missing, restore a backup: {key:?}")))
     }
 
-    pub(super) fn budgets(&self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+    pub(super) fn budgets(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
         for key in &reads.budgets {
-            if let Some(budgets) = self.known.budgets.get(key) {
-                snapshot.budgets.entry(key.clone()).or_insert_with(|| budgets.clone());
-            }
-            if !snapshot.budgets.contains_key(key) {
-                let mut budgets = Vec::new();
-                let params = params![key.account, credit::scope_column(key.scope.as_ref())];
-                each(self.connection, sql::SELECT_SCOPE_BUDGETS, params, |row| {
-                    budgets.push(credit::budget(row)?);
-                    Ok(true)
-                })?;
-                snapshot.budgets.insert(key.clone(), budgets);
-            }
+            let budgets = match self.known.budgets.entry(key.clone()) {
+                Slot::Occupied(known) => known.into_mut(),
+                Slot::Vacant(slot) => slot.insert(Arc::new(scope_budgets(self.connection, key)?)),
+            };
+            snapshot.budgets.insert(key.clone(), Arc::clone(budgets));
         }
         for key in &reads.windows {
             let known = self.waiting.rows.window(*key).or_else(|| self.known.windows.get(key).copied());
@@ -165,4 +166,15 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+/// The budgets of a scope, by number.
+fn scope_budgets(connection: &Connection, key: &BudgetKey) -> Result<Vec<Arc<Budget>>, StoreError> {
+    let mut budgets = Vec::new();
+    let params = params![key.account, credit::scope_column(key.scope.as_ref())];
+    each(connection, sql::SELECT_SCOPE_BUDGETS, params, |row| {
+        budgets.push(credit::budget(row)?);
+        Ok(true)
+    })?;
+    Ok(budgets)
 }
