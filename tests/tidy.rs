@@ -156,6 +156,10 @@ fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
+            if path.ends_with("target") {
+                // What a project of its own in here was built into is nobody's text.
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| endings.iter().any(|wanted| ending == *wanted)) {
