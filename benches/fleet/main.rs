@@ -10,15 +10,20 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../ledger/growth.rs"]
+mod growth;
 #[path = "../ledger/load.rs"]
 #[allow(dead_code, reason = "the embedded store's benchmark has more to say")]
 mod load;
 mod naive;
 mod pgbench;
+#[path = "../ledger/plots.rs"]
+mod plots;
 #[path = "../ledger/stand.rs"]
 #[allow(dead_code, reason = "the embedded store's is opened by its name")]
 mod stand;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +34,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 
 use self::common::{Figure, Goal, median};
-use self::load::{Failure, Ids, Run, drive};
+use self::growth::{Place, Plan, growth};
+use self::load::{CROWD, Failure, Ids, Run, drive};
 use self::naive::Naive;
 use self::pgbench::PgBench;
 use self::stand::{Credit, Stand};
@@ -47,7 +53,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2_000)]
     span_ms: u64,
     /// How many accounts share the load.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 10_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, MANY])]
     accounts: Vec<usize>,
     /// How many callers make it.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1_024])]
@@ -64,6 +70,15 @@ struct Arguments {
     /// Measures what budgets and lots cost, instead.
     #[arg(long)]
     credit: bool,
+    /// Measures what a long past costs, instead.
+    #[arg(long)]
+    growth: bool,
+    /// Pairs that are a long past.
+    #[arg(long, default_value_t = 3_000_000)]
+    past: u64,
+    /// Draws what was measured as SVG files into this folder.
+    #[arg(long)]
+    plots: Option<PathBuf>,
     /// One JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
@@ -75,8 +90,18 @@ struct Arguments {
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let figures = runtime
-        .block_on(async { if arguments.credit { credit(&arguments).await } else { throughput(&arguments).await } })?;
+    let figures = runtime.block_on(async {
+        if arguments.growth {
+            let picture = arguments.plots.as_ref().map(|folder| folder.join("postgres-growth.svg"));
+            let (past, rounds, picture) = (arguments.past, arguments.rounds, picture.as_deref());
+            let span = Duration::from_millis(arguments.span_ms);
+            growth(&Server::of(&arguments)?, Plan { past, rounds, span, goals: [0.9, 0.75], picture }).await
+        } else if arguments.credit {
+            credit(&arguments).await
+        } else {
+            throughput(&arguments).await
+        }
+    })?;
     common::print(&figures, arguments.json);
     Ok(())
 }
@@ -94,6 +119,41 @@ async fn open(
     Stand::on(Ledger::builder().open_store(Arc::new(store))?, accounts, credit).await
 }
 
+/// Databases on a server, each for one ledger.
+struct Server<'a> {
+    options: PgConnectOptions,
+    arguments: &'a Arguments,
+}
+
+impl<'a> Server<'a> {
+    fn of(arguments: &'a Arguments) -> Result<Self, Failure> {
+        Ok(Self { options: arguments.url.parse()?, arguments })
+    }
+
+    fn database(&self, name: &str) -> (String, PgConnectOptions) {
+        let name = format!("bench_prepaid_{name}");
+        (name.clone(), self.options.clone().database(&name))
+    }
+}
+
+impl Place for Server<'_> {
+    async fn make(&self, name: &str) -> Result<Arc<Stand>, Failure> {
+        let (name, url) = self.database(name);
+        make(&mut self.options.connect().await?, &name).await?;
+        open(&url, MANY, self.arguments.buckets, Credit::Plain).await
+    }
+
+    async fn remove(&self, name: &str, _: u64) -> Result<f64, Failure> {
+        let (name, url) = self.database(name);
+        let bytes = stored(&url).await?;
+        remove(&mut self.options.connect().await?, &name).await?;
+        Ok(bytes)
+    }
+}
+
+const MANY: usize = 10_000;
+const NAIVE: &str = "a transaction per command";
+
 /// One round's runs with so many callers on so many accounts.
 struct Scene {
     accounts: usize,
@@ -103,8 +163,6 @@ struct Scene {
     bytes: Vec<f64>,
     pgbench: Vec<f64>,
 }
-
-const CROWD: usize = 1_024;
 
 async fn throughput(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     let server: PgConnectOptions = arguments.url.parse()?;
@@ -145,6 +203,12 @@ async fn throughput(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     }
     remove(&mut admin, ours.0).await?;
     remove(&mut admin, pgbench.0).await?;
+    if let Some(folder) = &arguments.plots {
+        let called = |what: &str, scene: &Scene| format!("{what}, accounts: {}", scene.accounts);
+        let ours = scenes.iter().map(|scene| (called("prepaid", scene), scene.callers, scene.ours.as_slice()));
+        let theirs = scenes.iter().map(|scene| (called(NAIVE, scene), scene.callers, scene.theirs.as_slice()));
+        plots::against_callers(folder, "postgres", ours.chain(theirs))?;
+    }
     Ok(scenes.iter().flat_map(report).collect())
 }
 
@@ -196,7 +260,6 @@ fn report(Scene { accounts, callers, ours, theirs, bytes, pgbench }: &Scene) -> 
     let name = |what: &str| format!("{accounts} accounts, {callers} callers: {what}");
     let middle = |runs: &[Run], of: fn(&Run) -> f64| median(runs.iter().map(of));
     let over = |of: fn(&Run) -> f64| median(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)));
-    let naive = "a transaction per command";
     let goal = match (accounts, callers) {
         (1, &CROWD) => Some(Goal::AtLeast(40.0)),
         (1, 64) => Some(Goal::AtLeast(12.0)),
@@ -206,20 +269,20 @@ fn report(Scene { accounts, callers, ours, theirs, bytes, pgbench }: &Scene) -> 
     let at_most = (*callers == 1).then_some(Goal::AtMost(1.5));
     let mut figures = vec![
         Figure::new(name("reserve and settle"), middle(ours, Run::rate), "pairs/s").against(
-            naive,
+            NAIVE,
             over(Run::rate),
             goal,
         ),
-        Figure::new(name(naive), middle(theirs, Run::rate), "pairs/s"),
-        Figure::new(name("p50"), middle(ours, Run::p50), "µs").against(naive, over(Run::p50), at_most),
-        Figure::new(name("p99"), middle(ours, Run::p99), "µs").against(naive, over(Run::p99), None),
+        Figure::new(name(NAIVE), middle(theirs, Run::rate), "pairs/s"),
+        Figure::new(name("p50"), middle(ours, Run::p50), "µs").against(NAIVE, over(Run::p50), at_most),
+        Figure::new(name("p99"), middle(ours, Run::p99), "µs").against(NAIVE, over(Run::p99), None),
         Figure::new(name("CPU of the callers and the ledger"), middle(ours, Run::cpu), "µs/pair").against(
-            naive,
+            NAIVE,
             over(Run::cpu),
             None,
         ),
         Figure::new(name("CPU of the whole machine"), middle(ours, Run::machine), "µs/pair").against(
-            naive,
+            NAIVE,
             over(Run::machine),
             (*callers == CROWD).then_some(Goal::AtMost(0.067)),
         ),

@@ -15,6 +15,9 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) const HELD: i64 = 40_000_000;
 pub(crate) const COST: i64 = 12_500_000;
 
+/// Callers that saturate a ledger.
+pub(crate) const CROWD: usize = 1_024;
+
 /// Something that bills.
 pub(crate) trait Subject: Send + Sync + 'static {
     /// What is reserved and not settled yet.
@@ -148,11 +151,11 @@ async fn call<S: Subject>(subject: Arc<S>, measured: Range<Instant>, ids: Ids) -
     Ok(took)
 }
 
-/// Has 1,024 callers make so many pairs.
+/// Has a crowd of callers make so many pairs.
 pub(crate) async fn fill<S: Subject>(subject: &Arc<S>, pairs: u64, ids: Ids) -> Result<(), Failure> {
     let left = Arc::new(AtomicU64::new(pairs));
     let mut tasks = JoinSet::new();
-    for _ in 0..1_024 {
+    for _ in 0..CROWD {
         let (subject, left) = (Arc::clone(subject), Arc::clone(&left));
         tasks.spawn(async move {
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {

@@ -3,7 +3,8 @@
 //! ```sh
 //! cargo bench --bench ledger                  # about three minutes
 //! cargo bench --bench ledger -- --quick       # twenty seconds, for a first look
-//! cargo bench --bench ledger -- --growth      # 100,000 pairs stored against 3,000,000; several minutes
+//! cargo bench --bench ledger -- --growth      # 100,000 pairs stored against 3,000,000; about ten minutes
+//! cargo bench --bench ledger -- --plots DIR   # draws what it measured
 //! cargo bench --bench ledger -- --credit      # with three budgets and two lots against none; a minute
 //! ```
 //!
@@ -12,8 +13,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod growth;
 #[allow(dead_code, reason = "the benchmark of fleets has more to ask")]
 mod load;
+mod plots;
 mod rival;
 mod stand;
 
@@ -24,7 +27,8 @@ use std::time::Duration;
 use clap::Parser;
 
 use self::common::{Figure, Goal, median};
-use self::load::{Failure, Ids, Run, drive, fill};
+use self::growth::{Place, Plan, growth};
+use self::load::{CROWD, Failure, Ids, Run, drive};
 use self::rival::OneByOne;
 use self::stand::{Credit, Stand};
 
@@ -61,6 +65,9 @@ struct Arguments {
     /// Pairs that are a long past.
     #[arg(long, default_value_t = 3_000_000)]
     past: u64,
+    /// Draws what was measured as SVG files into this folder.
+    #[arg(long)]
+    plots: Option<PathBuf>,
     /// One JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
@@ -70,7 +77,7 @@ struct Arguments {
 }
 
 const MANY: usize = 10_000;
-const CROWD: usize = 1_024;
+const BY_HAND: &str = "one transaction per command";
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
@@ -79,7 +86,9 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures = runtime.block_on(async {
         if arguments.growth {
-            growth(folder.path(), &arguments, span).await
+            let picture = arguments.plots.as_ref().map(|folder| folder.join("sqlite-growth.svg"));
+            let (past, rounds, picture) = (arguments.past, arguments.rounds, picture.as_deref());
+            growth(&Files(folder.path()), Plan { past, rounds, span, goals: [0.85, 0.7], picture }).await
         } else if arguments.credit {
             credit(folder.path(), &arguments, span).await
         } else {
@@ -119,12 +128,21 @@ async fn throughput(folder: &Path, arguments: &Arguments, span: Duration) -> Res
             }
         }
     }
+    if let Some(folder) = &arguments.plots {
+        let ours = scenes.iter().map(|scene| (scene.called("prepaid"), scene.callers, scene.ours.as_slice()));
+        let theirs = scenes.iter().map(|scene| (scene.called(BY_HAND), scene.callers, scene.theirs.as_slice()));
+        plots::against_callers(folder, "sqlite", ours.chain(theirs))?;
+    }
     Ok(scenes.iter().flat_map(report).collect())
 }
 
 impl Scene {
     fn new(store: &'static str, accounts: usize, callers: usize) -> Self {
         Self { store, accounts, callers, ours: Vec::new(), theirs: Vec::new(), bare: Vec::new() }
+    }
+
+    fn called(&self, what: &str) -> String {
+        format!("{what}, accounts: {}", self.accounts)
     }
 
     async fn run_ours(&mut self, url: &str, span: Duration) -> Result<(), Failure> {
@@ -158,7 +176,7 @@ fn report(Scene { store, accounts, callers, ours, theirs, bare }: &Scene) -> Vec
     let over = |of: fn(&Run) -> f64| median(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)));
     let beside = |figure: Figure, of: fn(&Run) -> f64, goal| match theirs.is_empty() {
         true => figure,
-        false => figure.against("one transaction per command", over(of), goal),
+        false => figure.against(BY_HAND, over(of), goal),
     };
     let mut figures = vec![
         beside(
@@ -196,41 +214,26 @@ fn report(Scene { store, accounts, callers, ours, theirs, bare }: &Scene) -> Vec
     figures
 }
 
-/// Pairs per second with a long past against a short one, with ids in order of time and without order.
-async fn growth(folder: &Path, arguments: &Arguments, span: Duration) -> Result<Vec<Figure>, Failure> {
-    const SHORT: u64 = 100_000;
-    let mut figures = Vec::new();
-    for (ids, called, goal) in [(Ids::Ordered, "ordered ids", 0.85), (Ids::Random, "random ids", 0.7)] {
-        let long_path = folder.join("long.db");
-        let long = Stand::open(&format!("sqlite:{}", long_path.display()), MANY, Credit::Plain).await?;
-        fill(&long, arguments.past, ids).await?;
-        let (mut short_runs, mut long_runs) = (Vec::new(), Vec::new());
-        for _ in 0..arguments.rounds {
-            let short_path = folder.join("short.db");
-            let short = Stand::open(&format!("sqlite:{}", short_path.display()), MANY, Credit::Plain).await?;
-            fill(&short, SHORT, ids).await?;
-            short_runs.push(drive(&short, CROWD, span, ids).await?);
-            long_runs.push(drive(&long, CROWD, span, ids).await?);
-            short.close().await?;
-            rival::remove(&short_path);
-        }
-        long.close().await?;
-        let bytes = std::fs::metadata(&long_path)?.len();
-        rival::remove(&long_path);
-        let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
-        let ratio = median(long_runs.iter().zip(&short_runs).map(|(long, short)| long.rate() / short.rate()));
-        let short_name = format!("{called}, {SHORT} pairs stored");
-        figures.push(Figure::new(short_name.clone(), rate(&short_runs), "pairs/s"));
-        figures.push(
-            Figure::new(format!("{called}, {} pairs stored", arguments.past), rate(&long_runs), "pairs/s").against(
-                short_name,
-                ratio,
-                Some(Goal::AtLeast(goal)),
-            ),
-        );
-        figures.push(Figure::new(format!("{called}, file per pair"), bytes as f64 / arguments.past as f64, "bytes"));
+/// Files in a folder.
+struct Files<'a>(&'a Path);
+
+impl Files<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.db"))
     }
-    Ok(figures)
+}
+
+impl Place for Files<'_> {
+    async fn make(&self, name: &str) -> Result<Arc<Stand>, Failure> {
+        Stand::open(&format!("sqlite:{}", self.path(name).display()), MANY, Credit::Plain).await
+    }
+
+    async fn remove(&self, name: &str, pairs: u64) -> Result<f64, Failure> {
+        let path = self.path(name);
+        let bytes = std::fs::metadata(&path)?.len();
+        rival::remove(&path);
+        Ok(bytes as f64 / pairs as f64)
+    }
 }
 
 /// Pairs per second with every limit there is against none, in SQLite.
