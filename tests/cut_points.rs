@@ -156,14 +156,19 @@ fn batch(kind: usize, number: usize) -> Vec<Arc<Command>> {
     }
 }
 
+/// A wire to a database, and the address of its near end.
+async fn wired(database: &Database) -> (Arc<Wire>, String) {
+    let options = database.options();
+    let (wire, port) = Wire::lay(options.clone()).await;
+    let (user, name) = (options.get_username(), options.get_database().unwrap());
+    (wire, format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable"))
+}
+
 #[tokio::test]
 async fn wire_that_is_cut_at_any_message_loses_and_doubles_nothing() {
     const WHOLE: i64 = 1 << 40;
     let database = Database::new().await;
-    let options = database.options();
-    let (wire, port) = Wire::lay(options.clone()).await;
-    let (user, name) = (options.get_username(), options.get_database().unwrap());
-    let url = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
+    let (wire, url) = wired(&database).await;
     let mut settings = PostgresOptions::default();
     settings.buckets = Some(1);
     settings.statement_timeout = Duration::from_secs(5);
@@ -252,10 +257,7 @@ fn impatient() -> PostgresOptions {
 async fn network_that_falls_silent_is_given_up_in_time() {
     const WHOLE: i64 = 1 << 40;
     let database = Database::new().await;
-    let options = database.options();
-    let (wire, port) = Wire::lay(options.clone()).await;
-    let (user, name) = (options.get_username(), options.get_database().unwrap());
-    let url = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
+    let (wire, url) = wired(&database).await;
     let beside = PostgresStore::open(&database.url_with("buckets=1")).await.unwrap();
     let open = Action::Open { asset: Asset::USD, limits: Default::default(), policy: Default::default() };
     let open = Arc::new(Command::new("alice".parse().unwrap(), open));
