@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use prepaid::model::{Cap, Scope, Window};
-use prepaid::{Ledger, Reserved};
+use prepaid::{AccountHandle, Amount, Ledger, Reserved};
 
 use common::one::amount;
 use common::postgres::Database;
@@ -45,6 +45,15 @@ fn process(name: &str, url: &str, number: usize, folder: &Path) -> Command {
     command
 }
 
+/// A ledger in a database with nothing else in it, and an account with money.
+async fn funded(database: &Database, money: Amount) -> (Ledger, AccountHandle) {
+    let ledger = Ledger::open(&database.url).await.unwrap();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("opening", money).await.unwrap();
+    (ledger, alice)
+}
+
 #[tokio::test]
 async fn a2_four_processes_leave_an_exact_balance() {
     const COVERED: i64 = 1_000;
@@ -62,10 +71,7 @@ async fn a2_four_processes_leave_an_exact_balance() {
         return ledger.close(Duration::from_secs(5)).await.unwrap();
     }
     let database = Database::new().await;
-    let ledger = Ledger::open(&database.url).await.unwrap();
-    let alice = ledger.account("alice").unwrap();
-    alice.open().await.unwrap();
-    alice.deposit("opening", amount(COVERED)).await.unwrap();
+    let (ledger, alice) = funded(&database, amount(COVERED)).await;
     let created = created_by_all(NAME, &database.url).await;
     let balance = alice.balance().await.unwrap();
     assert_eq!((created, balance.available.minor_units(), balance.held.minor_units()), (COVERED, 0, COVERED));
@@ -87,10 +93,7 @@ async fn a4_four_processes_admit_what_a_budget_covers_and_no_more() {
         return ledger.close(Duration::from_secs(5)).await.unwrap();
     }
     let database = Database::new().await;
-    let ledger = Ledger::open(&database.url).await.unwrap();
-    let alice = ledger.account("alice").unwrap();
-    alice.open().await.unwrap();
-    alice.deposit("opening", cents(100_000)).await.unwrap();
+    let (ledger, alice) = funded(&database, cents(100_000)).await;
     let key = Scope::new("key:prod").unwrap();
     alice.set_budget(key, Window::TOTAL, Cap::Spend(cents(500))).await.unwrap();
     assert_eq!(created_by_all(NAME, &database.url).await, 50, "1,000 reserves of 0.10 against 5.00");
