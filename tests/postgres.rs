@@ -13,14 +13,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Batch, Command};
-use prepaid::model::{HoldState, Lease, Policy};
+use prepaid::model::{CallToken, HoldState, Lease, Policy, Terms};
 use prepaid::store::postgres::{PostgresOptions, PostgresStore};
 use prepaid::store::{Store, StoreError, StoreErrorKind};
 use prepaid::testing::{ManualClock, Rows};
 use prepaid::{AccountId, Asset, ErrorKind, Ledger, Outcome, Timestamp};
 use sqlx::{ConnectOptions, Connection, Executor};
 
-use common::one::{amount, operation};
+use common::one::{amount, hold, measured, operation};
 use common::postgres::{Database, Gate, Server};
 
 fn id(name: &str) -> AccountId {
@@ -422,6 +422,40 @@ async fn rows_another_process_changed_are_read_anew() {
     let account = one.account(&id("alice")).await.unwrap().unwrap();
     assert_eq!((account.books.available.minor_units(), account.seq), (30, 22));
     Rows::of_bucket(&one, one.bucket(&id("alice"))).await.unwrap().check(one.ledger()).unwrap();
+}
+
+/// What is reserved is taken for new without a look. What is not is found out: by its key, which cannot be written again,
+/// and by asking for it where it would be refused now.
+#[tokio::test]
+async fn reserve_that_was_made_before_is_answered_as_it_was() {
+    let database = Database::new().await;
+    let process = || options(&database, |options| options.buckets = Some(1));
+    let of_alice = |action| Arc::new(Command::new(id("alice"), action));
+    let reserve = |request, units| {
+        let mut terms = Terms::default();
+        terms.amount = amount(units);
+        let (lease, token, metadata) = (None, CallToken([units as u8; 16]), None);
+        of_alice(Action::Reserve { hold: hold(request), terms: Arc::new(terms), lease, token, metadata })
+    };
+    let store = process().await.unwrap();
+    commit(&store, vec![open("alice"), deposit("alice", "first", 100), reserve("a", 60)]).await.unwrap();
+    let (measured, or_debit, above_ceiling, metadata) = (measured(60, 0), None, false, None);
+    let settle = of_alice(Action::Settle { hold: hold("a"), measured, or_debit, above_ceiling, metadata });
+    assert_eq!(commit(&store, vec![settle]).await.unwrap(), ["Ok"]);
+
+    let short_of_money = process().await.unwrap();
+    let answers = commit(&short_of_money, vec![reserve("b", 10), reserve("a", 60), reserve("c", 50)]).await.unwrap();
+    assert_eq!(answers, ["Created", "AlreadyClosed", "Denied"]);
+
+    let with_plenty = process().await.unwrap();
+    let answers = commit(&with_plenty, vec![deposit("alice", "second", 900), reserve("a", 60), reserve("d", 50)]).await;
+    assert_eq!(answers.unwrap(), ["Ok", "AlreadyClosed", "Created"]);
+    // And so it is when nothing is taken for new any more, and with what is open.
+    let answers = commit(&with_plenty, vec![reserve("a", 60), reserve("b", 10), reserve("d", 50)]).await.unwrap();
+    assert_eq!(answers, ["AlreadyClosed", "Created", "Created"]);
+    let account = store.account(&id("alice")).await.unwrap().unwrap();
+    assert_eq!((account.books.available.minor_units(), account.open_holds), (880, 2));
+    Rows::of_bucket(&store, 0).await.unwrap().check(store.ledger()).unwrap();
 }
 
 /// A failover to a standby that was behind, or a restore, takes commits back under a process that remembers them. As many

@@ -1,7 +1,7 @@
 //! A batch: commands of one bucket, decided in order on what the store loaded.
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,19 @@ impl Batch {
             reads.operations.extend(command.operation().map(|(key, _)| key));
         }
         reads
+    }
+
+    /// The holds that nothing but reserves names: most likely they are not there yet.
+    pub(crate) fn likely_new(&self) -> HashSet<KeyHash> {
+        let is_reserve = |command: &&Arc<Command>| matches!(command.action(), Action::Reserve { .. });
+        let (reserves, others): (Vec<_>, Vec<_>) = self.commands.iter().partition(is_reserve);
+        let mut keys: HashSet<_> = reserves.iter().filter_map(|command| command.hold_key()).collect();
+        for command in others {
+            for key in command.hold_key().into_iter().chain(command.further_holds()) {
+                keys.remove(&key);
+            }
+        }
+        keys
     }
 
     /// Decides command after command, each on what the ones before it left. Pure: the same snapshot and time give the

@@ -1,17 +1,20 @@
 //! Writing: one transaction per batch, decided on nothing that was read before the bucket's row was locked.
+//!
+//! What is reserved is nearly always new, so it is not looked up: a key that is there already cannot be written, and then the
+//! batch is decided once more, on what is there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::Row;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use tokio::time::timeout;
 
-use super::fault::{corrupt, of_statement};
+use super::fault::{corrupt, is_duplicate, of_statement};
 use super::pool::{Session, no_answer};
 use super::rows::{self, Columns};
 use super::write::{self, of_bucket, one, pieces};
-use super::{PostgresStore, prune, sql};
+use super::{Place, PostgresStore, prune, sql};
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, ReadSet, Reply, Snapshot};
 use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp};
 use crate::random;
@@ -25,16 +28,21 @@ pub(super) struct Known {
     version: i64,
     accounts: HashMap<AccountId, Account>,
     open_holds: HashMap<KeyHash, Arc<Hold>>,
+    /// How many batches look up what they reserve, before it is taken for new again.
+    wary: u32,
 }
 
 /// Rows remembered of each kind and bucket, at most: about 100 MB of accounts and holds together.
 const KNOWN_MAX: usize = 100_000;
 
+/// How many batches look up what they reserve after one that did not and was wrong: requests that are repeated cost one batch
+/// in so many a second transaction, and no more.
+const WARY: u32 = 100;
+
 /// What a decided batch has to do yet.
 struct Decided {
     changes: ChangeSet,
     replies: Vec<Reply>,
-    known: Known,
     /// The bucket's version once it is written.
     version: i64,
 }
@@ -43,11 +51,29 @@ struct Decided {
 /// committed.
 pub(super) async fn commit(store: &PostgresStore, bucket: u16, batch: &Batch) -> Result<Vec<Reply>, StoreError> {
     let place = store.place_of(bucket)?;
-    let known = place.known().take();
+    let mut known = place.known().take().unwrap_or_default();
+    let replies = match attempt(store, place, batch, &mut known).await {
+        Err(error) if known.wary == 0 && is_duplicate(&error) => {
+            known.wary = WARY;
+            attempt(store, place, batch, &mut known).await?
+        }
+        replies => replies?,
+    };
+    *place.known() = Some(known);
+    Ok(replies)
+}
+
+/// One transaction.
+async fn attempt(
+    store: &PostgresStore,
+    place: &Place,
+    batch: &Batch,
+    known: &mut Known,
+) -> Result<Vec<Reply>, StoreError> {
     let (mut session, opened) = store.writers.begin(&place.opening).await?;
     let before_commit = decide_and_write(store, place.number, batch, known, &mut session, &opened);
     let decided = timeout(store.options.statement_timeout, before_commit).await.map_err(|_| no_answer())??;
-    let Decided { changes, replies, mut known, version } = decided;
+    let Decided { changes, replies, version } = decided;
     if is_nothing(&changes, &opened)? {
         // Whether this arrives or not, nothing was written.
         let _ = timeout(store.options.statement_timeout, session.end(sql::ROLLBACK)).await;
@@ -55,7 +81,6 @@ pub(super) async fn commit(store: &PostgresStore, bucket: u16, batch: &Batch) ->
         store.end(session).await?;
         known.learn(changes, version);
     }
-    *place.known() = Some(known);
     Ok(replies)
 }
 
@@ -63,7 +88,7 @@ async fn decide_and_write(
     store: &PostgresStore,
     bucket: i16,
     batch: &Batch,
-    known: Option<Known>,
+    known: &mut Known,
     session: &mut Session<'_>,
     opened: &[PgRow],
 ) -> Result<Decided, StoreError> {
@@ -73,15 +98,20 @@ async fn decide_and_write(
         Some(clock) => clock.now(),
         None => time(opened)?,
     };
-    let known = known.filter(|known| known.version == found);
-    let known = known.unwrap_or_else(|| Known { version: found, ..Known::default() });
+    if known.version != found {
+        known.forget(found);
+    }
     let mut snapshot = Snapshot { ledger: store.ledger, counters, ..Snapshot::default() };
-    let mut loader = Loader { store, bucket, connection, known: &known, now };
+    let new = if known.wary == 0 { batch.likely_new() } else { HashSet::new() };
+    let mut loader = Loader { store, bucket, connection, known, new, now };
     loader.load(&batch.reads(), &mut snapshot).await?;
     loader.check_placements(batch, &snapshot).await?;
     let decision = loop {
         match batch.decide(&snapshot, now) {
-            Ok(decision) => break decision,
+            Ok(decision) => match loader.unproven(&decision.changes) {
+                doubts if doubts.holds.is_empty() => break decision,
+                doubts => loader.load(&doubts, &mut snapshot).await?,
+            },
             Err(missing) => loader.load(&missing, &mut snapshot).await?,
         }
     };
@@ -96,7 +126,7 @@ async fn decide_and_write(
         write::write(connection, bucket, &pieces(&changes, version), joined, store.options.prepared).await?;
         prune::remove(connection, bucket, &changes.pruned, store.options.prepared).await?;
     }
-    Ok(Decided { changes, replies: decision.replies, known, version })
+    Ok(Decided { changes, replies: decision.replies, version })
 }
 
 fn draw_version() -> Result<i64, StoreError> {
@@ -137,6 +167,8 @@ struct Loader<'a> {
     bucket: i16,
     connection: &'a mut PgConnection,
     known: &'a Known,
+    /// Keys that are taken for new without a look: the database refuses to write one that is not.
+    new: HashSet<KeyHash>,
     now: Timestamp,
 }
 
@@ -147,6 +179,14 @@ impl Loader<'_> {
         self.load_overdue(&reads.overdue, snapshot).await?;
         self.load_lots(reads, snapshot).await?;
         self.load_budgets(reads, snapshot).await
+    }
+
+    /// Keys that were taken for new and are not written, because their reserves are refused: if they were made long ago, the
+    /// answer is another.
+    fn unproven(&mut self, changes: &ChangeSet) -> ReadSet {
+        let written: HashSet<_> = changes.keys.iter().map(|(key, _)| *key).collect();
+        let holds = self.new.extract_if(|key| !written.contains(key)).collect();
+        ReadSet { holds, ..ReadSet::default() }
     }
 
     async fn load_accounts(&mut self, ids: &[AccountId], snapshot: &mut Snapshot) -> Result<(), StoreError> {
@@ -184,8 +224,10 @@ impl Loader<'_> {
             }
             match self.known.open_holds.get(key) {
                 Some(hold) => {
+                    self.new.remove(key);
                     snapshot.holds.insert(*key, Arc::clone(hold));
                 }
+                None if self.new.contains(key) => {}
                 None => wanted.push(*key),
             }
         }
@@ -341,11 +383,17 @@ impl Loader<'_> {
 }
 
 impl Known {
+    /// Forgets the rows: they may have changed.
+    fn forget(&mut self, version: i64) {
+        *self = Self { version, wary: self.wary, ..Self::default() };
+    }
+
     /// Takes over what was just made durable.
     fn learn(&mut self, changes: ChangeSet, version: i64) {
         self.version = version;
+        self.wary = self.wary.saturating_sub(1);
         if self.accounts.len() > KNOWN_MAX || self.open_holds.len() > KNOWN_MAX {
-            *self = Self { version: self.version, ..Self::default() };
+            self.forget(version);
         }
         for account in changes.new_accounts.into_iter().chain(changes.accounts) {
             self.accounts.insert(account.id.clone(), account);

@@ -33,6 +33,12 @@ pub(super) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Closed, "store is closed")
 }
 
+/// Whether a row was refused because there is one of its key.
+pub(super) fn is_duplicate(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    source.and_then(code).is_some_and(|code| code == "23505")
+}
+
 fn of_code(code: &str) -> (StoreErrorKind, &'static str) {
     match code {
         // A lock or a statement took too long, a deadlock or a conflict was resolved at our cost, or a cached plan is of
