@@ -59,8 +59,9 @@ impl Batch {
         reads
     }
 
-    /// The holds that nothing but reserves names: most likely they are not there yet.
-    pub(crate) fn likely_new(&self) -> HashSet<KeyHash> {
+    /// The holds that nothing but reserves names. Most likely they are not there yet: a store whose index refuses a key that
+    /// is there already need not look them up.
+    pub fn likely_new(&self) -> HashSet<KeyHash> {
         let is_reserve = |command: &&Arc<Command>| matches!(command.action(), Action::Reserve { .. });
         let (reserves, others): (Vec<_>, Vec<_>) = self.commands.iter().partition(is_reserve);
         let mut keys: HashSet<_> = reserves.iter().filter_map(|command| command.hold_key()).collect();
