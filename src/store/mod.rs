@@ -14,6 +14,8 @@ use crate::model::{
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod known;
 mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -3,7 +3,7 @@
 //! What is reserved is nearly always new, so it is not looked up: a key that is there already cannot be written, and then the
 //! batch is decided once more, on what is there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::Row;
@@ -16,8 +16,9 @@ use super::rows::{self, Columns};
 use super::write::{self, of_bucket, one, pieces};
 use super::{Place, PostgresStore, prune, sql};
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, ReadSet, Reply, Snapshot};
-use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp};
+use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp, WindowKey};
 use crate::random;
+use crate::store::known::KnownCredit;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Rows of a bucket this process wrote or read, and the version of the bucket they are of. Another process's batch
@@ -28,6 +29,7 @@ pub(super) struct Known {
     version: i64,
     accounts: HashMap<AccountId, Account>,
     open_holds: HashMap<KeyHash, Arc<Hold>>,
+    credit: KnownCredit,
     /// How many batches look up what they reserve, before it is taken for new again.
     wary: u32,
 }
@@ -166,7 +168,7 @@ struct Loader<'a> {
     store: &'a PostgresStore,
     bucket: i16,
     connection: &'a mut PgConnection,
-    known: &'a Known,
+    known: &'a mut Known,
     /// Keys that are taken for new without a look: the database refuses to write one that is not.
     new: HashSet<KeyHash>,
     now: Timestamp,
@@ -284,14 +286,12 @@ impl Loader<'_> {
     }
 
     async fn load_lots(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
-        let wanted: Vec<i64> =
-            reads.live_lots.iter().copied().filter(|account| snapshot.live_lots.insert(*account)).collect();
-        if !wanted.is_empty() {
-            let mut arguments = of_bucket(self.bucket)?;
-            one(&mut arguments, wanted)?;
-            for row in self.fetch(sql::SELECT_LIVE_LOTS, arguments).await? {
-                snapshot.add_lot(rows::lot(&row)?);
-            }
+        let asked = reads.live_lots.iter().copied();
+        let asked: Vec<i64> = asked.filter(|account| snapshot.live_lots.insert(*account)).collect();
+        self.know_live_lots(&asked).await?;
+        for account in asked {
+            let lots = self.known.credit.live_lots.get(&account);
+            lots.into_iter().for_each(|lots| snapshot.add_lots(account, lots));
         }
         let mut wanted: Vec<_> = reads.lots.iter().copied().filter(|key| !snapshot.has_lot(*key)).collect();
         wanted.sort_unstable();
@@ -311,26 +311,63 @@ impl Loader<'_> {
         }
     }
 
+    async fn know_live_lots(&mut self, accounts: &[i64]) -> Result<(), StoreError> {
+        let unknown = accounts.iter().copied().filter(|account| !self.known.credit.live_lots.contains_key(account));
+        let wanted: Vec<i64> = unknown.collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut found: HashMap<i64, BTreeMap<_, _>> =
+            wanted.iter().map(|account| (*account, BTreeMap::new())).collect();
+        let mut arguments = of_bucket(self.bucket)?;
+        one(&mut arguments, wanted)?;
+        for row in self.fetch(sql::SELECT_LIVE_LOTS, arguments).await? {
+            let lot = rows::lot(&row)?;
+            found.entry(lot.account_number).or_default().insert(lot.number, lot);
+        }
+        self.known.credit.live_lots.extend(found.into_iter().map(|(account, lots)| (account, Arc::new(lots))));
+        Ok(())
+    }
+
     async fn load_budgets(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
-        let mut wanted: Vec<_> =
-            reads.budgets.iter().filter(|key| !snapshot.budgets.contains_key(*key)).cloned().collect();
+        self.know_budgets(&reads.budgets).await?;
+        for key in &reads.budgets {
+            let budgets = self.known.credit.budgets.get(key);
+            snapshot.budgets.extend(budgets.map(|budgets| (key.clone(), Arc::clone(budgets))));
+        }
+        self.know_windows(&reads.windows).await?;
+        for key in &reads.windows {
+            snapshot.windows.extend(self.known.credit.windows.get(key).map(|window| (*key, *window)));
+        }
+        Ok(())
+    }
+
+    async fn know_budgets(&mut self, keys: &[BudgetKey]) -> Result<(), StoreError> {
+        let known = &mut self.known.credit.budgets;
+        let mut wanted: Vec<_> = keys.iter().filter(|key| !known.contains_key(*key)).cloned().collect();
         wanted.sort_unstable_by(|a, b| (a.account, &a.scope).cmp(&(b.account, &b.scope)));
         wanted.dedup();
-        if !wanted.is_empty() {
-            let mut arguments = of_bucket(self.bucket)?;
-            one(&mut arguments, wanted.iter().map(|key| key.account).collect::<Vec<_>>())?;
-            let scopes: Vec<_> = wanted.iter().map(|key| write::scope_column(key.scope.as_ref())).collect();
-            one(&mut arguments, scopes)?;
-            let found = self.fetch(sql::SELECT_SCOPE_BUDGETS, arguments).await?;
-            snapshot.budgets.extend(wanted.into_iter().map(|key| (key, Arc::default())));
-            for row in found {
-                let budget = rows::budget(&row)?;
-                let key = BudgetKey { account: budget.account_number, scope: budget.scope.clone() };
-                Arc::make_mut(snapshot.budgets.entry(key).or_default()).push(budget);
-            }
+        if wanted.is_empty() {
+            return Ok(());
         }
-        let mut wanted: Vec<_> =
-            reads.windows.iter().copied().filter(|key| !snapshot.windows.contains_key(key)).collect();
+        let mut arguments = of_bucket(self.bucket)?;
+        one(&mut arguments, wanted.iter().map(|key| key.account).collect::<Vec<_>>())?;
+        let scopes: Vec<_> = wanted.iter().map(|key| write::scope_column(key.scope.as_ref())).collect();
+        one(&mut arguments, scopes)?;
+        let found = self.fetch(sql::SELECT_SCOPE_BUDGETS, arguments).await?;
+        let mut budgets: HashMap<_, Vec<_>> = wanted.into_iter().map(|key| (key, Vec::new())).collect();
+        for row in found {
+            let budget = rows::budget(&row)?;
+            let key = BudgetKey { account: budget.account_number, scope: budget.scope.clone() };
+            budgets.entry(key).or_default().push(budget);
+        }
+        self.known.credit.budgets.extend(budgets.into_iter().map(|(key, budgets)| (key, Arc::new(budgets))));
+        Ok(())
+    }
+
+    async fn know_windows(&mut self, keys: &[WindowKey]) -> Result<(), StoreError> {
+        let known = &mut self.known.credit.windows;
+        let mut wanted: Vec<_> = keys.iter().copied().filter(|key| !known.contains_key(key)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         if wanted.is_empty() {
@@ -341,10 +378,11 @@ impl Loader<'_> {
         one(&mut arguments, wanted.iter().map(|key| i64::from(key.budget)).collect::<Vec<_>>())?;
         one(&mut arguments, wanted.iter().map(|key| key.start.as_micros()).collect::<Vec<_>>())?;
         let found = self.fetch(sql::SELECT_WINDOW, arguments).await?;
-        snapshot.windows.extend(wanted.into_iter().map(|key| (key, BudgetWindow::new(key))));
+        let known = &mut self.known.credit.windows;
+        known.extend(wanted.into_iter().map(|key| (key, BudgetWindow::new(key))));
         for row in found {
             let window = rows::window(&row)?;
-            snapshot.windows.insert(window.key, window);
+            known.insert(window.key, window);
         }
         Ok(())
     }
@@ -392,9 +430,10 @@ impl Known {
     fn learn(&mut self, changes: ChangeSet, version: i64) {
         self.version = version;
         self.wary = self.wary.saturating_sub(1);
-        if self.accounts.len() > KNOWN_MAX || self.open_holds.len() > KNOWN_MAX {
+        if self.accounts.len().max(self.open_holds.len()).max(self.credit.len()) > KNOWN_MAX {
             self.forget(version);
         }
+        self.credit.learn(&changes);
         for account in changes.new_accounts.into_iter().chain(changes.accounts) {
             self.accounts.insert(account.id.clone(), account);
         }

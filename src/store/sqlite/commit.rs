@@ -1,6 +1,6 @@
 //! The writer: one connection, one transaction per batch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use super::{SqliteOptions, credit, open, prune, query, rows, sql};
 use crate::clock::Clock;
 use crate::kernel::{Batch, ChangeSet, Counters, Decision, KeyTarget, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
-    Account, AccountId, ArgumentsHash, Budget, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, LedgerId, Lot,
-    OperationKey, TariffHash, Timestamp, WindowKey,
+    Account, AccountId, ArgumentsHash, Hold, HoldState, KeyHash, LedgerId, OperationKey, TariffHash, Timestamp,
 };
 use crate::store::StoreError;
+use crate::store::known::KnownCredit;
 
 /// What the writer's thread owns.
 pub(super) struct Writer {
@@ -39,10 +39,7 @@ pub(super) struct Writer {
 pub(super) struct Known {
     pub(super) accounts: HashMap<AccountId, Box<Account>>,
     pub(super) open_holds: HashMap<KeyHash, Arc<Hold>>,
-    pub(super) budgets: HashMap<BudgetKey, Arc<Vec<Arc<Budget>>>>,
-    pub(super) windows: HashMap<WindowKey, BudgetWindow>,
-    /// For each account whose lots with free money are all known: those lots.
-    pub(super) live_lots: HashMap<i64, Arc<BTreeMap<u32, Arc<Lot>>>>,
+    pub(super) credit: KnownCredit,
 }
 
 /// Rows that are moved together when the ledger is idle: a few milliseconds that somebody may have to wait.
@@ -263,28 +260,13 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves:
 impl Known {
     /// Takes over what a batch wrote past the backlog.
     fn learn(&mut self, changes: &ChangeSet) {
-        let sizes = [self.accounts.len(), self.open_holds.len(), self.budgets.len(), self.windows.len()];
-        if sizes.into_iter().chain([self.live_lots.len()]).any(|size| size > KNOWN_MAX) {
+        let most = self.accounts.len().max(self.open_holds.len()).max(self.credit.len());
+        if most > KNOWN_MAX {
             *self = Self::default();
         }
         self.accounts
             .extend(changes.new_accounts.iter().map(|account| (account.id.clone(), Box::new(account.clone()))));
-        for budget in &changes.budgets {
-            self.budgets.remove(&BudgetKey { account: budget.account_number, scope: budget.scope.clone() });
-        }
-        for key in &changes.pruned.windows {
-            self.windows.remove(key);
-        }
-        for lot in changes.new_lots.iter().chain(&changes.lots) {
-            if let Some(lots) = self.live_lots.get_mut(&lot.account_number).map(Arc::make_mut) {
-                let free = !lot.free.is_zero();
-                if free {
-                    lots.insert(lot.number, Arc::clone(lot))
-                } else {
-                    lots.remove(&lot.number)
-                };
-            }
-        }
+        self.credit.learn(changes);
     }
 
     /// Takes over rows that left the backlog.
@@ -294,9 +276,8 @@ impl Known {
                 Row::Account(account) => drop(self.accounts.insert(account.id.clone(), account)),
                 Row::Hold(hold) if hold.state == HoldState::Open => drop(self.open_holds.insert(hold.key, hold)),
                 Row::Hold(hold) => drop(self.open_holds.remove(&hold.key)),
-                Row::Window(window) => drop(self.windows.insert(window.key, window)),
-                // Those that can be spent are all in memory.
-                Row::Lot(_) => {}
+                // What can be spent is known already.
+                Row::Window(_) | Row::Lot(_) => {}
             }
         }
     }

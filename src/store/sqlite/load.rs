@@ -120,7 +120,7 @@ impl Load<'_> {
     }
 
     fn live_lots(&mut self, account: i64) -> Result<&Arc<BTreeMap<u32, Arc<Lot>>>, StoreError> {
-        let slot = match self.known.live_lots.entry(account) {
+        let slot = match self.known.credit.live_lots.entry(account) {
             Slot::Occupied(known) => return Ok(known.into_mut()),
             Slot::Vacant(slot) => slot,
         };
@@ -148,14 +148,14 @@ impl Load<'_> {
 
     pub(super) fn budgets(&mut self, reads: &ReadSet, snapshot: &mut Snapshot) -> Result<(), StoreError> {
         for key in &reads.budgets {
-            let budgets = match self.known.budgets.entry(key.clone()) {
+            let budgets = match self.known.credit.budgets.entry(key.clone()) {
                 Slot::Occupied(known) => known.into_mut(),
                 Slot::Vacant(slot) => slot.insert(Arc::new(scope_budgets(self.connection, key)?)),
             };
             snapshot.budgets.insert(key.clone(), Arc::clone(budgets));
         }
         for key in &reads.windows {
-            let known = self.waiting.rows.window(*key).or_else(|| self.known.windows.get(key).copied());
+            let known = self.waiting.rows.window(*key).or_else(|| self.known.credit.windows.get(key).copied());
             snapshot.windows.extend(known.map(|window| (*key, window)));
             if !snapshot.windows.contains_key(key) {
                 let params = params![key.account, key.budget, key.start.as_micros()];
