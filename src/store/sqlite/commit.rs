@@ -39,6 +39,7 @@ pub(super) struct Writer {
 pub(super) struct Known {
     pub(super) accounts: HashMap<AccountId, Box<Account>>,
     pub(super) open_holds: HashMap<KeyHash, Arc<Hold>>,
+    /// This is as it stands, in its table or in the backlog.
     pub(super) credit: KnownCredit,
 }
 

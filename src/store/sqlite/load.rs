@@ -155,7 +155,7 @@ impl Load<'_> {
             snapshot.budgets.insert(key.clone(), Arc::clone(budgets));
         }
         for key in &reads.windows {
-            let known = self.waiting.rows.window(*key).or_else(|| self.known.credit.windows.get(key).copied());
+            let known = self.known.credit.windows.get(key).copied().or_else(|| self.waiting.rows.window(*key));
             snapshot.windows.extend(known.map(|window| (*key, window)));
             if !snapshot.windows.contains_key(key) {
                 let params = params![key.account, key.budget, key.start.as_micros()];
