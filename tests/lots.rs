@@ -1,7 +1,7 @@
 //! Random histories of lots against the independent model: burn order, return order, forfeits, renewals, withdrawals.
 //!
 //! Many lots, small amounts and no leases, so that money comes from everywhere and comes back late. `PREPAID_CASES` says
-//! how many histories (7,000 by default), `PREPAID_SEED` where they begin; a failure prints both and the history.
+//! how many histories (10,000 by default), `PREPAID_SEED` where they begin; a failure prints both and the history.
 
 #![cfg(feature = "testing")]
 
@@ -187,7 +187,7 @@ fn is_final(hold: &HoldModel) -> bool {
 
 #[test]
 fn lots_agree_with_the_model() {
-    let count = common::number("PREPAID_CASES", 7_000);
+    let count = common::number("PREPAID_CASES", 10_000);
     let seed = common::number("PREPAID_SEED", u64::from(std::process::id()));
     println!("PREPAID_SEED={seed} PREPAID_CASES={count}");
     let met = thread::scope(|scope| {
