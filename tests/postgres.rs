@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -305,19 +305,32 @@ async fn commit_dropped_at_any_poll_happens_whole_or_not_at_all_and_leaks_nothin
         let batch = Arc::new(Batch::new(vec![deposit("alice", &key, 1)]));
         {
             let mut future = pin!(store.commit(0, batch.clone()));
-            for _ in 0..polls {
-                let waker = Waker::noop();
-                if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(waker)) {
-                    done.unwrap();
-                    break;
+            let mut left = polls;
+            // What the last poll asked of the database is done by the time it is dropped, and the answer is not read.
+            let done = poll_fn(|context| match left {
+                0 => Poll::Ready(None),
+                _ => {
+                    left -= 1;
+                    future.as_mut().poll(context).map(Some)
                 }
-                // Lets the database's answer come in.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            });
+            done.await.map(Result::unwrap);
         }
         store.commit(0, batch).await.unwrap();
         let account = store.account(&id("alice")).await.unwrap().unwrap();
         assert_eq!(account.books.available.minor_units(), polls, "after {polls} polls");
+    }
+    // A quick server answers within a poll: so its last statement before the commit is made to wait for a lock.
+    let mut other = database.connect().await;
+    for round in 40..45 {
+        other.execute("begin; lock table prepaid.entries in exclusive mode").await.unwrap();
+        let batch = Arc::new(Batch::new(vec![deposit("alice", &round.to_string(), 1)]));
+        let commit = store.commit(0, batch.clone());
+        tokio::time::timeout(Duration::from_millis(100), commit).await.expect_err("it waits for the lock");
+        other.execute("rollback").await.unwrap();
+        store.commit(0, batch).await.unwrap();
+        let account = store.account(&id("alice")).await.unwrap().unwrap();
+        assert_eq!(account.books.available.minor_units(), round, "dropped before its commit");
     }
     assert_eq!(idle_in_transaction(&database).await, 0);
     Rows::of_bucket(&store, 0).await.unwrap().check(store.ledger()).unwrap();
