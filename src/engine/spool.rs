@@ -153,7 +153,7 @@ impl Spool {
         let numbered: Vec<_> = (inner.next..).zip(commands).collect();
         let lines: Vec<_> = numbered.iter().filter_map(|(number, command)| line(*number, command)).collect();
         let bytes = encode(&lines);
-        if inner.bytes.saturating_add(bytes.len() as u64) > bytes_max {
+        if inner.bytes.saturating_add(count(bytes.len())) > bytes_max {
             return Err(io::Error::new(io::ErrorKind::StorageFull, format!("spool is full: bytes_max={bytes_max}")));
         }
         let before = inner.bytes;
@@ -161,11 +161,11 @@ impl Spool {
             inner.cut_back(before);
             return Err(error);
         }
-        inner.next = inner.next.saturating_add(commands.len() as u64);
+        inner.next = inner.next.saturating_add(count(commands.len()));
         let now = Instant::now();
         let numbers = numbered.iter().map(|(number, _)| *number).collect();
         inner.waiting.extend(numbered.into_iter().map(|(number, command)| (number, (Arc::clone(command), now))));
-        metrics::counter!(telemetry::SPOOLED).increment(commands.len() as u64);
+        metrics::counter!(telemetry::SPOOLED).increment(count(commands.len()));
         inner.tell();
         Ok(numbers)
     }
@@ -175,10 +175,14 @@ impl Spool {
     }
 }
 
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
 impl Inner {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        self.bytes = self.bytes.saturating_add(count(bytes.len()));
         Ok(())
     }
 
