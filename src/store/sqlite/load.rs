@@ -15,7 +15,8 @@ use crate::kernel::{KeyTarget, ReadSet, Snapshot};
 use crate::model::{Budget, BudgetKey, BudgetWindow, Hold, KeyHash, Lot, LotKey, Timestamp};
 use crate::store::StoreError;
 
-/// Where it is looked for, in this order: what waits for its table, what this process wrote to the tables, the tables.
+/// Where it is looked for, in this order: what waits for its table, what this process knows of the tables, the tables. What
+/// is known of credit is as it stands, so it comes first.
 pub(super) struct Load<'a> {
     pub(super) connection: &'a Connection,
     pub(super) known: &'a mut Known,
