@@ -172,7 +172,7 @@ pub(crate) async fn fill<S: Subject>(subject: &Arc<S>, pairs: u64, ids: Ids) -> 
     Ok(())
 }
 
-/// The next request: which account it is of, and its name of 32 hexadecimal digits.
+/// The next request: which account it is of, and its name, a UUID.
 fn next(subject: &impl Subject, ids: Ids) -> Result<(usize, String), Failure> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // A database that outlives this process knows the names of earlier runs.
@@ -181,10 +181,16 @@ fn next(subject: &impl Subject, ids: Ids) -> Result<(usize, String), Failure> {
     let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
     let account = usize::try_from(mixed(number) % subject.accounts() as u64)?;
     let request = match ids {
-        Ids::Ordered => format!("{number:016x}{:016x}", mixed(!number)),
-        Ids::Random => format!("{:016x}{:016x}", mixed(!number), mixed(number ^ 0x5555)),
+        Ids::Ordered => uuid(7, UNIX_EPOCH.elapsed()?.as_millis() << 80 | u128::from(mixed(!number))),
+        Ids::Random => uuid(4, u128::from(mixed(!number)) << 64 | u128::from(mixed(number ^ 0x5555))),
     };
     Ok((account, request))
+}
+
+/// RFC 9562: 32 hexadecimal digits, two of them spoken for.
+fn uuid(version: u128, bits: u128) -> String {
+    let spoken_for = 0xf << 76 | 0b11 << 62;
+    format!("{:032x}", bits & !spoken_for | version << 76 | 0b10 << 62)
 }
 
 /// SplitMix64: the same numbers in every run, and no pattern in them.
