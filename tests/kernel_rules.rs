@@ -78,7 +78,7 @@ fn hold_that_a_store_loaded_twice_lapses_once() {
     let rows = one.rows();
     let mut snapshot = Snapshot { ledger: LedgerId([7; 16]), counters: rows.counters, ..Snapshot::default() };
     let keys = || rows.holds.iter().map(|hold| hold.key);
-    snapshot.accounts.insert(one.account.clone(), one.view());
+    snapshot.accounts.insert(one.account.clone(), std::sync::Arc::new(one.view()));
     snapshot.holds.extend(rows.holds.iter().map(|hold| (hold.key, hold.clone())));
     snapshot.overdue.insert(one.account.clone(), keys().chain(keys()).collect());
     let reserve = Command::new(one.account.clone(), one.reserve("i", 8, None));

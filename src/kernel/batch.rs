@@ -1,14 +1,18 @@
 //! A batch: commands of one bucket, decided in order on what the store loaded.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use super::decide;
 use super::draft::{Draft, Need, Stop};
 use super::lots::{Lots, Mark};
-use super::{Action, ChangeSet, Command, Counters, KeyTarget, Operation, Pruned, ReadSet, Refusal, Reply, Snapshot};
+use super::{
+    Action, ChangeSet, Command, Counters, KeyTarget, Map, Operation, Pruned, ReadSet, Refusal, Reply, Set, Snapshot,
+};
 use crate::model::{
     Account, AccountId, Balance, Budget, BudgetKey, BudgetWindow, Entry, Hold, KeyHash, LotKey, Timestamp, WindowKey,
 };
@@ -61,10 +65,10 @@ impl Batch {
 
     /// The holds that nothing but reserves names. Most likely they are not there yet: a store whose index refuses a key that
     /// is there already need not look them up.
-    pub fn likely_new(&self) -> HashSet<KeyHash> {
+    pub fn likely_new(&self) -> Set<KeyHash> {
         let is_reserve = |command: &&Arc<Command>| matches!(command.action(), Action::Reserve { .. });
         let (reserves, others): (Vec<_>, Vec<_>) = self.commands.iter().partition(is_reserve);
-        let mut keys: HashSet<_> = reserves.iter().filter_map(|command| command.hold_key()).collect();
+        let mut keys: Set<_> = reserves.iter().filter_map(|command| command.hold_key()).collect();
         for command in others {
             for key in command.hold_key().into_iter().chain(command.further_holds()) {
                 keys.remove(&key);
@@ -105,13 +109,13 @@ impl Batch {
 pub(super) struct Working<'a> {
     snapshot: &'a Snapshot,
     counters: Counters,
-    accounts: HashMap<AccountId, (Account, bool)>,
-    holds: HashMap<KeyHash, (Arc<Hold>, bool)>,
-    operations: HashMap<KeyHash, Operation>,
-    lots: HashMap<i64, Lots>,
-    budgets: HashMap<BudgetKey, Arc<Vec<Arc<Budget>>>>,
+    accounts: Map<AccountId, (Arc<Account>, bool)>,
+    holds: Map<KeyHash, (Arc<Hold>, bool)>,
+    operations: Map<KeyHash, Operation>,
+    lots: Map<i64, Lots>,
+    budgets: Map<BudgetKey, Arc<Vec<Arc<Budget>>>>,
     changed_budgets: BTreeMap<(i64, u32), Arc<Budget>>,
-    windows: HashMap<WindowKey, BudgetWindow>,
+    windows: Map<WindowKey, BudgetWindow>,
     keys: Vec<(KeyHash, KeyTarget)>,
     entries: Vec<Entry>,
     pruned: Pruned,
@@ -122,13 +126,13 @@ impl<'a> Working<'a> {
         Self {
             snapshot,
             counters: snapshot.counters,
-            accounts: HashMap::with_capacity(snapshot.accounts.len()),
-            holds: HashMap::with_capacity(commands),
-            operations: HashMap::new(),
-            lots: HashMap::new(),
-            budgets: HashMap::new(),
+            accounts: Map::with_capacity_and_hasher(snapshot.accounts.len(), RandomState::default()),
+            holds: Map::with_capacity_and_hasher(commands, RandomState::default()),
+            operations: Map::default(),
+            lots: Map::default(),
+            budgets: Map::default(),
             changed_budgets: BTreeMap::new(),
-            windows: HashMap::new(),
+            windows: Map::default(),
             keys: Vec::with_capacity(commands),
             entries: Vec::with_capacity(commands),
             pruned: Pruned::default(),
@@ -139,7 +143,7 @@ impl<'a> Working<'a> {
         self.counters
     }
 
-    pub(super) fn account(&self, id: &AccountId) -> Option<&Account> {
+    pub(super) fn account(&self, id: &AccountId) -> Option<&Arc<Account>> {
         self.accounts.get(id).map(|(account, _)| account).or_else(|| self.snapshot.accounts.get(id))
     }
 
@@ -215,7 +219,7 @@ impl<'a> Working<'a> {
             }
             (None, _) => (Err(Refusal::UnknownAccount), None),
             (Some(account), _) => {
-                let account = account.clone();
+                let account = Account::clone(account);
                 self.decide(command, account, now, false)?
             }
         };
@@ -242,7 +246,7 @@ impl<'a> Working<'a> {
         account: Account,
         now: Timestamp,
         new: bool,
-    ) -> Result<(Result<super::Outcome, Refusal>, Option<Account>), Need> {
+    ) -> Result<(Result<super::Outcome, Refusal>, Option<Arc<Account>>), Need> {
         let past = account.past;
         let mut draft = Draft::new(self, account, now);
         match decide::decide(&mut draft, command) {
@@ -274,8 +278,9 @@ impl<'a> Working<'a> {
                 }
                 self.entries.extend(entries);
                 self.pruned.extend(pruned);
+                let account = Arc::new(account);
                 if wrote || new || account.past != past {
-                    self.keep_account(account.clone(), new);
+                    self.keep_account(Arc::clone(&account), new);
                 }
                 Ok((Ok(outcome), wrote.then_some(account)))
             }
@@ -284,7 +289,7 @@ impl<'a> Working<'a> {
         }
     }
 
-    fn keep_account(&mut self, account: Account, new: bool) {
+    fn keep_account(&mut self, account: Arc<Account>, new: bool) {
         self.counters.account = self.counters.account.max(account.number);
         match self.accounts.entry(account.id.clone()) {
             Slot::Occupied(mut slot) => slot.get_mut().0 = account,

@@ -22,4 +22,4 @@ pub use batch::{Batch, Decision};
 pub use command::{Action, Command};
 pub use refusal::{Denial, DenialReason, Exhausted, Refusal};
 pub use reply::{Outcome, Reply};
-pub use snapshot::{ChangeSet, Counters, KeyTarget, Operation, Pruned, ReadSet, Snapshot};
+pub use snapshot::{ChangeSet, Counters, KeyTarget, Map, Operation, Pruned, ReadSet, Set, Snapshot};

@@ -4,10 +4,17 @@ use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::model::{
     Account, AccountId, ArgumentsHash, Budget, BudgetKey, BudgetWindow, Entry, Hold, KeyHash, LedgerId, Lot, LotKey,
     OperationKey, Timestamp, WindowKey,
 };
+
+/// A map of what a batch is about. Its keys are digests, numbers and hosts' names, so its hashes may be quick ones.
+pub type Map<K, V> = HashMap<K, V, RandomState>;
+/// As [`Map`], of keys alone.
+pub type Set<K> = HashSet<K, RandomState>;
 
 /// Names what a batch has to know before it can be decided. The lists may name a thing twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,23 +46,23 @@ pub struct Snapshot {
     /// The bucket's counters.
     pub counters: Counters,
     /// The accounts that exist.
-    pub accounts: HashMap<AccountId, Account>,
+    pub accounts: Map<AccountId, Arc<Account>>,
     /// The holds that exist.
-    pub holds: HashMap<KeyHash, Arc<Hold>>,
+    pub holds: Map<KeyHash, Arc<Hold>>,
     /// The keys whose hold or entry was archived and is gone.
-    pub gone: HashSet<KeyHash>,
+    pub gone: Set<KeyHash>,
     /// The operations that were done.
-    pub operations: HashMap<KeyHash, Operation>,
+    pub operations: Map<KeyHash, Operation>,
     /// For each account that was asked for: what its due open holds are found by. The holds themselves are in `holds`.
-    pub overdue: HashMap<AccountId, Vec<KeyHash>>,
+    pub overdue: Map<AccountId, Vec<KeyHash>>,
     /// The lots that were asked for, by account and number.
-    pub lots: HashMap<i64, Arc<BTreeMap<u32, Arc<Lot>>>>,
+    pub lots: Map<i64, Arc<BTreeMap<u32, Arc<Lot>>>>,
     /// The accounts whose lots with free money were asked for: all of them are in `lots`.
-    pub live_lots: HashSet<i64>,
+    pub live_lots: Set<i64>,
     /// For each scope that was asked for: its budgets, by number.
-    pub budgets: HashMap<BudgetKey, Arc<Vec<Arc<Budget>>>>,
+    pub budgets: Map<BudgetKey, Arc<Vec<Arc<Budget>>>>,
     /// The windows that were asked for. One without a row has nothing in it, and is here all the same.
-    pub windows: HashMap<WindowKey, BudgetWindow>,
+    pub windows: Map<WindowKey, BudgetWindow>,
 }
 
 impl Snapshot {
@@ -110,9 +117,9 @@ pub struct ChangeSet {
     /// The bucket's counters afterwards.
     pub counters: Counters,
     /// Accounts that were opened.
-    pub new_accounts: Vec<Account>,
+    pub new_accounts: Vec<Arc<Account>>,
     /// Accounts that changed.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<Arc<Account>>,
     /// Holds that were made.
     pub new_holds: Vec<Arc<Hold>>,
     /// Holds that changed.

@@ -1,9 +1,9 @@
 //! What a writer knows of limits and credit, so that it need not read it again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::kernel::ChangeSet;
+use crate::kernel::{ChangeSet, Map};
 use crate::model::{Budget, BudgetKey, BudgetWindow, Lot, WindowKey};
 
 /// Budgets, windows and lots that were read or written. They are right as long as nobody else writes: the store forgets
@@ -11,10 +11,10 @@ use crate::model::{Budget, BudgetKey, BudgetWindow, Lot, WindowKey};
 #[derive(Debug, Default)]
 pub(super) struct KnownCredit {
     /// All budgets of a scope.
-    pub(super) budgets: HashMap<BudgetKey, Arc<Vec<Arc<Budget>>>>,
-    pub(super) windows: HashMap<WindowKey, BudgetWindow>,
+    pub(super) budgets: Map<BudgetKey, Arc<Vec<Arc<Budget>>>>,
+    pub(super) windows: Map<WindowKey, BudgetWindow>,
     /// All lots of an account with free money, by number.
-    pub(super) live_lots: HashMap<i64, Arc<BTreeMap<u32, Arc<Lot>>>>,
+    pub(super) live_lots: Map<i64, Arc<BTreeMap<u32, Arc<Lot>>>>,
 }
 
 impl KnownCredit {

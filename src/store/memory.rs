@@ -27,7 +27,7 @@ struct Rows {
     closed: bool,
     counters: Counters,
     pause: Timestamp,
-    accounts: BTreeMap<i64, Account>,
+    accounts: BTreeMap<i64, Arc<Account>>,
     account_numbers: HashMap<AccountId, i64>,
     holds: BTreeMap<i64, Arc<Hold>>,
     lots: BTreeMap<LotKey, Arc<Lot>>,
@@ -104,7 +104,7 @@ impl Store for MemoryStore {
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Account>, StoreError> {
-        Ok(self.rows()?.account(account).cloned())
+        Ok(self.rows()?.account(account).map(|account| Account::clone(account)))
     }
 
     async fn accounts(&self, _bucket: u16, after: i64, limit: u32) -> Result<Vec<Account>, StoreError> {
@@ -113,7 +113,7 @@ impl Store for MemoryStore {
             .accounts
             .range(after.saturating_add(1)..)
             .take(limit as usize)
-            .map(|(_, account)| account.clone())
+            .map(|(_, account)| Account::clone(account))
             .collect())
     }
 
@@ -172,7 +172,7 @@ impl Store for MemoryStore {
             .chain((rows.pruned > 0).then_some(Record::Pruned(rows.pruned)))
             .chain(checkpoints.cloned().map(Record::Checkpoint))
             .chain(rows.entries.values().cloned().map(Record::Entry))
-            .chain(rows.accounts.values().cloned().map(Record::Account))
+            .chain(rows.accounts.values().map(|account| Record::Account(Account::clone(account))))
             .chain(rows.lots.values().cloned().map(Record::Lot))
             .chain(rows.holds.values().cloned().map(Record::Hold))
             .chain(rows.budgets.values().cloned().map(Record::Budget))
@@ -216,7 +216,7 @@ impl Store for MemoryStore {
 }
 
 impl Rows {
-    fn account(&self, id: &AccountId) -> Option<&Account> {
+    fn account(&self, id: &AccountId) -> Option<&Arc<Account>> {
         self.accounts.get(self.account_numbers.get(id)?)
     }
 
@@ -229,7 +229,7 @@ impl Rows {
 
     fn load(&self, reads: &ReadSet, now: Timestamp, snapshot: &mut Snapshot) {
         for id in &reads.accounts {
-            snapshot.accounts.extend(self.account(id).map(|account| (id.clone(), account.clone())));
+            snapshot.accounts.extend(self.account(id).map(|account| (id.clone(), Arc::clone(account))));
         }
         let named = reads.holds.iter().chain(&reads.operations);
         snapshot.gone.extend(named.filter(|key| self.keys.get(key) == Some(&KeyTarget::Gone)));

@@ -185,7 +185,7 @@ impl FaultyStore {
                     && hold.due.is_some_and(|due| due <= now)
             });
             snapshot.overdue.insert(account.id.clone(), due.map(|hold| hold.key).collect());
-            snapshot.accounts.insert(account.id.clone(), account.clone());
+            snapshot.accounts.insert(account.id.clone(), Arc::new(account.clone()));
         }
         snapshot.holds.extend(rows.holds.iter().map(|hold| (hold.key, Arc::clone(hold))));
         for (key, target) in &rows.keys {

@@ -15,7 +15,7 @@ use super::pool::{Session, no_answer};
 use super::rows::{self, Columns};
 use super::write::{self, of_bucket, one, pieces};
 use super::{Place, PostgresStore, prune, sql};
-use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, ReadSet, Reply, Snapshot};
+use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Map, ReadSet, Reply, Set, Snapshot};
 use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp, WindowKey};
 use crate::random;
 use crate::store::known::KnownCredit;
@@ -27,8 +27,8 @@ use crate::store::{StoreError, StoreErrorKind};
 #[derive(Default)]
 pub(super) struct Known {
     version: i64,
-    accounts: HashMap<AccountId, Account>,
-    open_holds: HashMap<KeyHash, Arc<Hold>>,
+    accounts: Map<AccountId, Arc<Account>>,
+    open_holds: Map<KeyHash, Arc<Hold>>,
     credit: KnownCredit,
     /// How many batches look up what they reserve, before it is taken for new again.
     wary: u32,
@@ -104,7 +104,7 @@ async fn decide_and_write(
         known.forget(found);
     }
     let mut snapshot = Snapshot { ledger: store.ledger, counters, ..Snapshot::default() };
-    let new = if known.wary == 0 { batch.likely_new() } else { HashSet::new() };
+    let new = if known.wary == 0 { batch.likely_new() } else { Set::default() };
     let mut loader = Loader { store, bucket, connection, known, new, now };
     loader.load(&batch.reads(), &mut snapshot).await?;
     loader.check_placements(batch, &snapshot).await?;
@@ -141,8 +141,8 @@ fn draw_version() -> Result<i64, StoreError> {
 fn changed_terms<'a>(changes: &'a ChangeSet, before: &Snapshot) -> Vec<&'a Account> {
     let counts = |account: &Account| (account.last_lot, account.last_budget, account.budgets);
     let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account), account.past);
-    let changed = |account: &&Account| before.accounts.get(&account.id).map(terms) != Some(terms(account));
-    changes.accounts.iter().filter(changed).collect()
+    let before = |account: &Account| before.accounts.get(&account.id).map(|before| terms(before));
+    changes.accounts.iter().map(Arc::as_ref).filter(|account| before(account) != Some(terms(account))).collect()
 }
 
 fn is_nothing(changes: &ChangeSet, opened: &[PgRow]) -> Result<bool, StoreError> {
@@ -170,7 +170,7 @@ struct Loader<'a> {
     connection: &'a mut PgConnection,
     known: &'a mut Known,
     /// Keys that are taken for new without a look: the database refuses to write one that is not.
-    new: HashSet<KeyHash>,
+    new: Set<KeyHash>,
     now: Timestamp,
 }
 
@@ -199,7 +199,7 @@ impl Loader<'_> {
             }
             match self.known.accounts.get(id) {
                 Some(account) => {
-                    snapshot.accounts.insert(id.clone(), account.clone());
+                    snapshot.accounts.insert(id.clone(), Arc::clone(account));
                 }
                 None => wanted.push(id.as_str()),
             }
@@ -213,7 +213,7 @@ impl Loader<'_> {
         one(&mut arguments, wanted)?;
         for row in self.fetch(sql::SELECT_NAMED_ACCOUNTS, arguments).await? {
             let account = rows::account(&row)?;
-            snapshot.accounts.insert(account.id.clone(), account);
+            snapshot.accounts.insert(account.id.clone(), Arc::new(account));
         }
         Ok(())
     }

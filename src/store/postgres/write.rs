@@ -18,8 +18,8 @@ use crate::store::StoreError;
 /// The rows of one kind that a batch changed.
 #[derive(Clone, Copy)]
 pub(super) enum Piece<'a> {
-    NewAccounts(&'a [Account]),
-    Accounts(&'a [Account]),
+    NewAccounts(&'a [Arc<Account>]),
+    Accounts(&'a [Arc<Account>]),
     NewHolds(&'a [Arc<Hold>]),
     Holds(&'a [Arc<Hold>]),
     NewLots(&'a [Arc<Lot>]),
@@ -259,7 +259,7 @@ impl<'a> Piece<'a> {
     }
 }
 
-fn bind_new_accounts(arguments: &mut PgArguments, rows: &[Account]) -> Result<(), StoreError> {
+fn bind_new_accounts(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
     column(arguments, rows, |account| account.number)?;
     column(arguments, rows, |account| account.id.as_str())?;
     column(arguments, rows, |account| account.asset.to_string())?;
@@ -271,7 +271,7 @@ fn bind_new_accounts(arguments: &mut PgArguments, rows: &[Account]) -> Result<()
     bind_past(arguments, rows, |account| account)
 }
 
-fn bind_accounts(arguments: &mut PgArguments, rows: &[Account]) -> Result<(), StoreError> {
+fn bind_accounts(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
     column(arguments, rows, |account| account.number)?;
     bind_books(arguments, rows, |account| &account.books)?;
     column(arguments, rows, |account| account.lots_free.minor_units())?;
@@ -325,7 +325,7 @@ fn bind_past<'a, R>(
     column(arguments, rows, |row| count(of(row).past.checkpoint))
 }
 
-fn bind_end(arguments: &mut PgArguments, rows: &[Account]) -> Result<(), StoreError> {
+fn bind_end(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
     column(arguments, rows, |account| i64::from(account.open_holds))?;
     column(arguments, rows, |account| i64::from(account.lapsed_holds))?;
     column(arguments, rows, |account| count(account.seq))?;

@@ -1,6 +1,5 @@
 //! The writer: one connection, one transaction per batch.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::fault::{corrupt, of_commit, of_statement};
 use super::load::Load;
 use super::{SqliteOptions, credit, open, prune, query, rows, sql};
 use crate::clock::Clock;
-use crate::kernel::{Batch, ChangeSet, Counters, Decision, KeyTarget, Operation, ReadSet, Reply, Snapshot};
+use crate::kernel::{Batch, ChangeSet, Counters, Decision, KeyTarget, Map, Operation, ReadSet, Reply, Snapshot};
 use crate::model::{
     Account, AccountId, ArgumentsHash, Hold, HoldState, KeyHash, LedgerId, OperationKey, TariffHash, Timestamp,
 };
@@ -37,8 +36,8 @@ pub(super) struct Writer {
 /// change, and then they are in the backlog, which is asked first; after a failure they are forgotten.
 #[derive(Default)]
 pub(super) struct Known {
-    pub(super) accounts: HashMap<AccountId, Box<Account>>,
-    pub(super) open_holds: HashMap<KeyHash, Arc<Hold>>,
+    pub(super) accounts: Map<AccountId, Arc<Account>>,
+    pub(super) open_holds: Map<KeyHash, Arc<Hold>>,
     /// This is as it stands, in its table or in the backlog.
     pub(super) credit: KnownCredit,
 }
@@ -235,7 +234,7 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves:
     for account in &changes.accounts {
         let counts = |account: &Account| (account.last_lot, account.last_budget, account.budgets);
         let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account), account.past);
-        if before.accounts.get(&account.id).map(terms) != Some(terms(account)) {
+        if before.accounts.get(&account.id).map(|before| terms(before)) != Some(terms(account)) {
             rows::update_account_terms(&mut statement, account).map_err(of_statement)?;
         }
     }
@@ -265,8 +264,7 @@ impl Known {
         if most > KNOWN_MAX {
             *self = Self::default();
         }
-        self.accounts
-            .extend(changes.new_accounts.iter().map(|account| (account.id.clone(), Box::new(account.clone()))));
+        self.accounts.extend(changes.new_accounts.iter().map(|account| (account.id.clone(), Arc::clone(account))));
         self.credit.learn(changes);
     }
 

@@ -31,9 +31,9 @@ impl Load<'_> {
             if snapshot.accounts.contains_key(id) {
                 continue;
             }
-            let found = match self.waiting.rows.account(id).or_else(|| self.known.accounts.get(id).map(Box::as_ref)) {
-                Some(account) => Some(account.clone()),
-                None => find(&mut accounts, [id.as_str()], rows::account)?,
+            let found = match self.waiting.rows.account(id).or_else(|| self.known.accounts.get(id)) {
+                Some(account) => Some(Arc::clone(account)),
+                None => find(&mut accounts, [id.as_str()], rows::account)?.map(Arc::new),
             };
             snapshot.accounts.extend(found.map(|account| (id.clone(), account)));
         }

@@ -19,7 +19,7 @@ pub(super) fn account(
     id: &AccountId,
 ) -> Result<Option<Account>, StoreError> {
     match backlog.with(connection, |waiting| waiting.rows.account(id).cloned())? {
-        Some(account) => Ok(Some(account)),
+        Some(account) => Ok(Some(Arc::unwrap_or_clone(account))),
         None => stored_account(connection, id),
     }
 }
@@ -42,7 +42,7 @@ pub(super) fn accounts(
     backlog.with(connection, |waiting| {
         let read = |row: &Row<'_>| {
             let account = rows::account(row)?;
-            Ok(waiting.rows.account(&account.id).cloned().unwrap_or(account))
+            Ok(waiting.rows.account(&account.id).cloned().map_or(account, Arc::unwrap_or_clone))
         };
         collect(connection, sql::SELECT_ACCOUNTS, rusqlite::params![after, limit], read)
     })?
@@ -272,7 +272,7 @@ pub(super) fn scan(connection: &Connection, visitor: &mut Visitor) -> Result<(),
         let waiting = &behind.rows;
         let read = |row: &Row<'_>| {
             let account = rows::account(row)?;
-            Ok(Record::Account(waiting.account(&account.id).cloned().unwrap_or(account)))
+            Ok(Record::Account(waiting.account(&account.id).cloned().map_or(account, Arc::unwrap_or_clone)))
         };
         let pruned = prune::pruned(connection)?;
         let go_on = visitor(Record::Counters(counters(connection)?))

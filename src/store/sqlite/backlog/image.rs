@@ -61,7 +61,7 @@ pub(super) fn decode(
     let mut found = Vec::new();
     while !reader.is_empty() {
         found.push(match reader.byte()? {
-            ACCOUNT => Row::Account(Box::new(read_account(&mut reader, &was)?)),
+            ACCOUNT => Row::Account(Arc::new(read_account(&mut reader, &was)?)),
             NEW_HOLD => Row::Hold(read_new_hold(&mut reader)?),
             HOLD => Row::Hold(read_hold(&mut reader, &was)?),
             LOT => Row::Lot(read_lot(&mut reader, &was)?),
@@ -81,7 +81,7 @@ struct Was<'a> {
 impl Was<'_> {
     fn account(&self, id: &AccountId) -> Result<Account, StoreError> {
         if let Some(account) = self.before.account(id) {
-            return Ok(account.clone());
+            return Ok(Account::clone(account));
         }
         let found = find(&mut prepare(self.connection, sql::SELECT_ACCOUNT)?, [id.as_str()], columns::account)?;
         found.ok_or_else(|| Malformed("account without a row").into())

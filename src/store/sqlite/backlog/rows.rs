@@ -1,21 +1,21 @@
 //! Rows that wait, in the order in which they began to.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::super::{query, sql};
 use super::image;
-use crate::kernel::ChangeSet;
+use crate::kernel::{ChangeSet, Map};
 use crate::model::{Account, AccountId, BudgetWindow, Hold, HoldState, KeyHash, Lot, LotKey, Timestamp, WindowKey};
 use crate::store::StoreError;
 
 /// Rows in their last state, each once.
 #[derive(Debug, Default)]
 pub(in crate::store::sqlite) struct Rows {
-    accounts: HashMap<AccountId, Box<Account>>,
-    holds: HashMap<KeyHash, Arc<Hold>>,
+    accounts: Map<AccountId, Arc<Account>>,
+    holds: Map<KeyHash, Arc<Hold>>,
     lots: BTreeMap<LotKey, Arc<Lot>>,
     windows: BTreeMap<WindowKey, BudgetWindow>,
     /// Holds that can become due, by account and number.
@@ -29,7 +29,7 @@ pub(in crate::store::sqlite) struct Rows {
 /// A row.
 #[derive(Clone, Debug)]
 pub(in crate::store::sqlite) enum Row {
-    Account(Box<Account>),
+    Account(Arc<Account>),
     Hold(Arc<Hold>),
     Lot(Arc<Lot>),
     Window(BudgetWindow),
@@ -63,8 +63,8 @@ impl Rows {
         Ok(rows)
     }
 
-    pub(in crate::store::sqlite) fn account(&self, id: &AccountId) -> Option<&Account> {
-        self.accounts.get(id).map(Box::as_ref)
+    pub(in crate::store::sqlite) fn account(&self, id: &AccountId) -> Option<&Arc<Account>> {
+        self.accounts.get(id)
     }
 
     pub(in crate::store::sqlite) fn hold(&self, key: KeyHash) -> Option<&Arc<Hold>> {
@@ -163,7 +163,7 @@ impl Rows {
             self.remove(row);
         }
         self.last = self.last.max(batch);
-        changes.accounts.into_iter().for_each(|account| self.put(Row::Account(Box::new(account))));
+        changes.accounts.into_iter().for_each(|account| self.put(Row::Account(account)));
         changes.new_holds.into_iter().chain(changes.holds).for_each(|hold| self.put(Row::Hold(hold)));
         changes.lots.into_iter().for_each(|lot| self.put(Row::Lot(lot)));
         changes.windows.into_iter().for_each(|window| self.put(Row::Window(window)));
