@@ -121,6 +121,9 @@ pub(super) struct Working<'a> {
     pruned: Pruned,
 }
 
+/// The answer to one command, and the account if an entry was written.
+type Decided = (Result<super::Outcome, Refusal>, Option<Arc<Account>>);
+
 impl<'a> Working<'a> {
     fn new(snapshot: &'a Snapshot, commands: usize) -> Self {
         Self {
@@ -240,13 +243,7 @@ impl<'a> Working<'a> {
 
     /// Runs one command on a draft and keeps the draft if it is accepted. The account is returned if an entry was
     /// written.
-    fn decide(
-        &mut self,
-        command: &Command,
-        account: Account,
-        now: Timestamp,
-        new: bool,
-    ) -> Result<(Result<super::Outcome, Refusal>, Option<Arc<Account>>), Need> {
+    fn decide(&mut self, command: &Command, account: Account, now: Timestamp, new: bool) -> Result<Decided, Need> {
         let past = account.past;
         let mut draft = Draft::new(self, account, now);
         match decide::decide(&mut draft, command) {

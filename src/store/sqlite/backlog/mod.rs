@@ -20,6 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rusqlite::{Connection, params};
 
 use self::keys::{KeyMoves, Keys};
+use self::rows::Leaving;
 pub(super) use self::rows::{Row, Rows};
 use super::commit::prepare;
 use super::fault::of_statement;
@@ -46,12 +47,10 @@ pub(super) struct Waiting {
 /// What a batch moves into the tables and the index.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
-    rows: Vec<Row>,
+    rows: Leaving,
     keys: KeyMoves,
     /// The number of the blob that is being written.
     batch: i64,
-    /// The oldest blob that is needed afterwards.
-    oldest: i64,
 }
 
 impl Backlog {
@@ -88,8 +87,7 @@ impl Backlog {
     /// The next rows to move when there is nothing else to do; none: nothing waits but keys.
     pub(super) fn rest(&self, connection: &Connection, most: usize) -> Result<Option<Moves>, StoreError> {
         self.with(connection, |Waiting { rows: waiting, .. }| {
-            let (rows, oldest) = waiting.oldest(most);
-            (!waiting.is_empty()).then(|| Moves { rows, oldest, ..Moves::default() })
+            (!waiting.is_empty()).then(|| Moves { rows: waiting.oldest(usize::MAX, most), ..Moves::default() })
         })
     }
 
@@ -100,7 +98,7 @@ impl Backlog {
             keys.let_go(&changes.pruned.keys);
             rows.learn(changes, &moves.rows, moves.batch);
         }
-        moves.rows
+        moves.rows.rows
     }
 
     /// Forgets what may not be so.
@@ -138,8 +136,11 @@ impl Waiting {
     fn moves(&self, changes: &ChangeSet, rows_max: usize, keys_max: usize) -> Moves {
         let adds = rows::changed(changes);
         let excess = self.rows.len().saturating_add(adds).saturating_sub(rows_max);
-        let (rows, oldest) = self.rows.oldest(excess.min(at_most(adds)));
-        Moves { rows, keys: self.keys.moves(changes.new_holds.len(), keys_max), batch: self.rows.next(), oldest }
+        Moves {
+            rows: self.rows.oldest(excess, at_most(adds)),
+            keys: self.keys.moves(changes.new_holds.len(), keys_max),
+            batch: self.rows.next(),
+        }
     }
 }
 
@@ -161,15 +162,15 @@ pub(super) fn write(connection: &Connection, changes: &ChangeSet, moves: &Moves)
 }
 
 /// Moves rows into their tables.
-pub(super) fn settle(connection: &Connection, moves: &Moves) -> Result<(), StoreError> {
-    if moves.rows.is_empty() {
+pub(super) fn settle(connection: &Connection, Moves { rows: leaving, .. }: &Moves) -> Result<(), StoreError> {
+    if leaving.turns == 0 {
         return Ok(());
     }
     let mut accounts = prepare(connection, sql::UPDATE_ACCOUNT)?;
     let mut holds = prepare(connection, sql::UPSERT_HOLD)?;
     let mut lots = prepare(connection, sql::UPDATE_LOT)?;
     let mut windows = prepare(connection, sql::UPSERT_WINDOW)?;
-    for row in &moves.rows {
+    for row in &leaving.rows {
         match row {
             Row::Account(account) => columns::update_account(&mut accounts, account),
             Row::Hold(hold) => columns::upsert_hold(&mut holds, hold),
@@ -178,6 +179,6 @@ pub(super) fn settle(connection: &Connection, moves: &Moves) -> Result<(), Store
         }
         .map_err(of_statement)?;
     }
-    prepare(connection, sql::DELETE_BACKLOG)?.execute([moves.oldest]).map_err(of_statement)?;
+    prepare(connection, sql::DELETE_BACKLOG)?.execute([leaving.oldest]).map_err(of_statement)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Rows that wait, in the order in which they began to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -18,9 +18,11 @@ pub(in crate::store::sqlite) struct Rows {
     holds: Map<KeyHash, Arc<Hold>>,
     lots: BTreeMap<LotKey, Arc<Lot>>,
     windows: BTreeMap<WindowKey, BudgetWindow>,
+    /// Accounts by number, with the oldest blob that has each.
+    numbers: BTreeMap<i64, (AccountId, i64)>,
     /// Holds that can become due, by account and number.
     pending: BTreeMap<(i64, i64), KeyHash>,
-    /// Every row once, with the oldest blob that has it.
+    /// Every row once, with the oldest blob that has it; and accounts that left with a neighbour.
     queue: VecDeque<(i64, Place)>,
     /// The number of the last blob.
     last: i64,
@@ -38,11 +40,24 @@ pub(in crate::store::sqlite) enum Row {
 /// Which row.
 #[derive(Debug)]
 enum Place {
-    Account(AccountId),
+    Account(i64),
     Hold(KeyHash),
     Lot(LotKey),
     Window(WindowKey),
 }
+
+/// Rows that leave the backlog.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    pub(super) rows: Vec<Row>,
+    /// How much of the queue goes with them.
+    pub(super) turns: usize,
+    /// The oldest blob that is needed without them.
+    pub(super) oldest: i64,
+}
+
+/// So many accounts lie on a few pages. They leave together: where one has to be written, its neighbours cost little.
+const NEIGHBOURS: i64 = 64;
 
 /// How many rows a batch adds at most.
 pub(super) fn changed(changes: &ChangeSet) -> usize {
@@ -140,28 +155,42 @@ impl Rows {
         self.last.saturating_add(1)
     }
 
-    /// The rows that have waited longest, and the oldest blob that is needed without them.
-    pub(super) fn oldest(&self, count: usize) -> (Vec<Row>, i64) {
-        let rows = self.queue.iter().take(count).filter_map(|(_, place)| self.row(place));
-        let oldest = self.queue.get(count).map_or_else(|| self.next(), |(batch, _)| *batch);
-        (rows.collect(), oldest)
+    /// The rows that have waited longest: those of the first `turns` in the queue, or about `rows`.
+    pub(super) fn oldest(&self, turns: usize, rows: usize) -> Leaving {
+        let mut leaving = Leaving::default();
+        let mut pages = BTreeSet::new();
+        for (since, place) in self.queue.iter().take(turns) {
+            if leaving.rows.len() >= rows {
+                break;
+            }
+            leaving.turns = leaving.turns.saturating_add(1);
+            match place {
+                Place::Account(number) => {
+                    let waits = self.numbers.get(number).is_some_and(|(_, first)| first == since);
+                    let page = number.div_euclid(NEIGHBOURS);
+                    if waits && pages.insert(page) {
+                        leaving.rows.extend(self.accounts_on(page).map(Row::Account));
+                    }
+                }
+                Place::Hold(key) => leaving.rows.extend(self.holds.get(key).cloned().map(Row::Hold)),
+                Place::Lot(key) => leaving.rows.extend(self.lots.get(key).cloned().map(Row::Lot)),
+                Place::Window(key) => leaving.rows.extend(self.windows.get(key).copied().map(Row::Window)),
+            }
+        }
+        leaving.oldest = self.queue.get(leaving.turns).map_or_else(|| self.next(), |(batch, _)| *batch);
+        leaving
     }
 
-    fn row(&self, place: &Place) -> Option<Row> {
-        match place {
-            Place::Account(id) => self.accounts.get(id).cloned().map(Row::Account),
-            Place::Hold(key) => self.holds.get(key).cloned().map(Row::Hold),
-            Place::Lot(key) => self.lots.get(key).cloned().map(Row::Lot),
-            Place::Window(key) => self.windows.get(key).copied().map(Row::Window),
-        }
+    fn accounts_on(&self, page: i64) -> impl Iterator<Item = Arc<Account>> {
+        let first = page.saturating_mul(NEIGHBOURS);
+        let ids = self.numbers.range(first..first.saturating_add(NEIGHBOURS));
+        ids.filter_map(|(_, (id, _))| self.accounts.get(id).cloned())
     }
 
-    /// The oldest rows moved, then a batch changed others, or the same again.
-    pub(super) fn learn(&mut self, changes: ChangeSet, moved: &[Row], batch: i64) {
-        for row in moved {
-            self.queue.pop_front();
-            self.remove(row);
-        }
+    /// Rows moved, then a batch changed others, or the same again.
+    pub(super) fn learn(&mut self, changes: ChangeSet, moved: &Leaving, batch: i64) {
+        drop(self.queue.drain(..moved.turns.min(self.queue.len())));
+        moved.rows.iter().for_each(|row| self.remove(row));
         self.last = self.last.max(batch);
         changes.accounts.into_iter().for_each(|account| self.put(Row::Account(account)));
         changes.new_holds.into_iter().chain(changes.holds).for_each(|hold| self.put(Row::Hold(hold)));
@@ -171,7 +200,10 @@ impl Rows {
 
     fn remove(&mut self, row: &Row) {
         match row {
-            Row::Account(account) => drop(self.accounts.remove(&account.id)),
+            Row::Account(account) => {
+                self.numbers.remove(&account.number);
+                self.accounts.remove(&account.id);
+            }
             Row::Hold(hold) => {
                 self.pending.remove(&(hold.account_number, hold.number));
                 self.holds.remove(&hold.key);
@@ -184,8 +216,10 @@ impl Rows {
     fn put(&mut self, row: Row) {
         let place = match row {
             Row::Account(account) => {
-                let id = account.id.clone();
-                self.accounts.insert(id.clone(), account).is_none().then_some(Place::Account(id))
+                let (id, number) = (account.id.clone(), account.number);
+                let comes = self.accounts.insert(id.clone(), account).is_none();
+                comes.then(|| drop(self.numbers.insert(number, (id, self.last))));
+                comes.then_some(Place::Account(number))
             }
             Row::Hold(hold) => {
                 let (key, number) = (hold.key, (hold.account_number, hold.number));
