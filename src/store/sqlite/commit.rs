@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::backlog::{self, Backlog, Moves, Row};
 use super::checkpoint::Checkpoints;
+use super::entries::Entries;
 use super::fault::{corrupt, of_commit, of_statement};
 use super::load::Load;
 use super::{SqliteOptions, credit, open, prune, query, rows, sql};
@@ -244,9 +245,9 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves:
     for budget in &changes.budgets {
         credit::upsert_budget(&mut *prepare(connection, sql::UPSERT_BUDGET)?, budget).map_err(of_statement)?;
     }
-    let mut statement = prepare(connection, sql::INSERT_ENTRY)?;
+    let mut entries = Entries::prepare(connection).map_err(of_statement)?;
     for entry in &changes.entries {
-        rows::insert_entry(&mut statement, entry).map_err(of_statement)?;
+        entries.insert(entry).map_err(of_statement)?;
     }
     let indexed = backlog::write(connection, changes, moves)?;
     let Counters { position, hold, account } = changes.counters;

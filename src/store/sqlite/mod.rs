@@ -7,6 +7,7 @@ mod backlog;
 mod checkpoint;
 mod commit;
 mod credit;
+mod entries;
 mod fault;
 mod load;
 mod open;

@@ -374,38 +374,6 @@ pub(super) fn upsert_hold(statement: &mut Statement<'_>, hold: &Hold) -> rusqlit
     ])
 }
 
-pub(super) fn insert_entry(statement: &mut Statement<'_>, entry: &Entry) -> rusqlite::Result<usize> {
-    let changes = &entry.changes;
-    statement.execute(params![
-        Count(entry.position),
-        entry.account_number,
-        Count(entry.seq),
-        Count(entry.previous),
-        entry.at.as_micros(),
-        entry.kind.code(),
-        Signed(changes.available),
-        Signed(changes.held),
-        Signed(changes.revenue),
-        Signed(changes.funding),
-        Signed(changes.promotion),
-        Signed(changes.breakage),
-        Signed(changes.write_off),
-        Signed(changes.available_promo),
-        Signed(changes.held_promo),
-        Signed(changes.revenue_promo),
-        Signed(entry.available_after),
-        Units(entry.held_after),
-        entry.hold.as_ref().map(|hold| hold.request().as_str()),
-        entry.hold.as_ref().map(HoldId::attempt),
-        entry.key.as_ref().map(OperationKey::as_str),
-        entry.arguments.as_ref().map(ArgumentsHash::as_bytes),
-        entry.label.as_ref().map(Label::as_str),
-        &*entry.body,
-        entry.metadata.as_ref().map(Metadata::as_bytes),
-        entry.hash.as_bytes(),
-    ])
-}
-
 pub(super) fn insert_key(statement: &mut Statement<'_>, key: KeyHash, target: KeyTarget) -> rusqlite::Result<usize> {
     let target = match target {
         KeyTarget::Hold(number) => number,
@@ -418,7 +386,7 @@ pub(super) fn insert_key(statement: &mut Statement<'_>, key: KeyHash, target: Ke
 /// An amount as a column.
 pub(super) struct Units(pub(super) Amount);
 /// A signed amount as a column.
-struct Signed(SignedAmount);
+pub(super) struct Signed(pub(super) SignedAmount);
 /// A number as a column.
 pub(super) struct Count(pub(super) u64);
 /// A span of time as a column, in microseconds.

@@ -238,6 +238,13 @@ pub(super) const INSERT_ENTRY: &str = concat!(
     ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
      ?24, ?25, ?26)"
 );
+/// A new entry of a hold that moves available, held and revenue alone, as most do: a parameter that is always the same
+/// costs as much as any other.
+pub(super) const INSERT_PLAIN_ENTRY: &str = concat!(
+    "insert into entries (",
+    entry_columns!(""),
+    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, 0, 0, 0, ?10, ?11, ?12, ?13, null, null, null, ?14, null, ?15)"
+);
 /// Entries in commit order: primary key.
 pub(super) const SELECT_FEED: &str = concat!(
     "select ",
