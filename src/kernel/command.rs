@@ -229,38 +229,34 @@ impl Action {
 
     /// The operation key with the hash of the arguments: the operation itself, every money field, the reason.
     fn operation(&self, account: &AccountId) -> Option<(KeyHash, ArgumentsHash)> {
-        let mut arguments = Writer::with_capacity(32);
-        arguments.bytes(self.name().as_bytes());
-        let key = match self {
+        match self {
             Self::Deposit { key, amount, .. } | Self::Withdraw { key, amount, .. } => {
-                arguments.signed(amount.minor_units());
-                KeyHash::money(account, key)
+                self.keyed(KeyHash::money(account, key), |arguments| arguments.signed(amount.minor_units()))
             }
             Self::Adjust { key, amount, against, reason, .. } => {
+                self.keyed(KeyHash::money(account, key), |arguments| {
+                    arguments.signed(amount.minor_units());
+                    arguments.byte(against.code());
+                    arguments.bytes(reason.as_bytes());
+                })
+            }
+            Self::WriteOff { key, amount, reason, .. } => self.keyed(KeyHash::money(account, key), |arguments| {
                 arguments.signed(amount.minor_units());
-                arguments.byte(against.code());
                 arguments.bytes(reason.as_bytes());
-                KeyHash::money(account, key)
-            }
-            Self::WriteOff { key, amount, reason, .. } => {
+            }),
+            Self::Grant { key, amount, terms, .. } => self.keyed(KeyHash::money(account, key), |arguments| {
                 arguments.signed(amount.minor_units());
-                arguments.bytes(reason.as_bytes());
-                KeyHash::money(account, key)
-            }
-            Self::Grant { key, amount, terms, .. } => {
-                arguments.signed(amount.minor_units());
-                terms.write(&mut arguments);
-                KeyHash::money(account, key)
-            }
+                terms.write(arguments);
+            }),
             Self::Refund { hold, key, amount, .. } => {
-                arguments.signed(amount.minor_units());
-                KeyHash::refund(account, hold, key)
+                self.keyed(KeyHash::refund(account, hold, key), |arguments| arguments.signed(amount.minor_units()))
             }
             Self::Correct { hold, key, expected, measured, .. } => {
-                arguments.signed(expected.minor_units());
-                arguments.signed(measured.quantity.cost.minor_units());
-                arguments.unsigned(measured.quantity.tokens);
-                KeyHash::correct(account, hold, key)
+                self.keyed(KeyHash::correct(account, hold, key), |arguments| {
+                    arguments.signed(expected.minor_units());
+                    arguments.signed(measured.quantity.cost.minor_units());
+                    arguments.unsigned(measured.quantity.tokens);
+                })
             }
             Self::Open { .. }
             | Self::ExpireLot { .. }
@@ -280,8 +276,14 @@ impl Action {
             | Self::Seal { .. }
             | Self::CloseBooks { .. }
             | Self::Checkpoint { .. }
-            | Self::Prune { .. } => return None,
-        };
+            | Self::Prune { .. } => None,
+        }
+    }
+
+    fn keyed(&self, key: KeyHash, write: impl FnOnce(&mut Writer)) -> Option<(KeyHash, ArgumentsHash)> {
+        let mut arguments = Writer::with_capacity(32);
+        arguments.bytes(self.name().as_bytes());
+        write(&mut arguments);
         Some((key, ArgumentsHash::of(&arguments.finish())))
     }
 }
