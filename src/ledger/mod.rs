@@ -28,8 +28,9 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Audit, Cursor, FeedPage, audit, feed, oldest};
 use crate::kernel::{Command, Reply};
-use crate::model::{Account, AccountId, Asset, InvalidId, LedgerId, Limits, Policy, TariffHash};
+use crate::model::{Account, AccountId, Asset, CallToken, InvalidId, LedgerId, Limits, Policy, TariffHash};
 use crate::pricing::Tariff;
+use crate::random;
 
 /// A prepaid ledger: cheap to clone, safe to share between tasks.
 ///
@@ -71,6 +72,7 @@ struct Shared {
     policy: Policy,
     drains: Arc<Semaphore>,
     tariffs: Mutex<HashMap<TariffHash, Arc<Tariff>>>,
+    tokens: random::Supply,
 }
 
 impl Ledger {
@@ -89,7 +91,8 @@ impl Ledger {
 
     pub(super) fn new(engine: Arc<Engine>, asset: Asset, limits: Limits, policy: Policy, drains: usize) -> Self {
         let drains = Arc::new(Semaphore::new(drains));
-        Self { shared: Arc::new(Shared { engine, asset, limits, policy, drains, tariffs: Mutex::default() }) }
+        let (tariffs, tokens) = (Mutex::default(), random::Supply::default());
+        Self { shared: Arc::new(Shared { engine, asset, limits, policy, drains, tariffs, tokens }) }
     }
 
     /// The name drawn when the database was created.
@@ -186,6 +189,11 @@ impl Ledger {
     /// Places for upstreams that are read on after their client went away.
     pub(crate) fn drains(&self) -> &Arc<Semaphore> {
         &self.shared.drains
+    }
+
+    /// What tells a call of reserve from all others.
+    fn token(&self) -> Result<CallToken> {
+        self.shared.tokens.draw().map(CallToken).map_err(no_randomness)
     }
 
     async fn submit(&self, command: Command) -> Result<Reply> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::account::AccountHandle;
 use super::calls::Answer;
-use super::no_randomness;
 use super::open_hold::OpenHold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Action, Denial, Outcome, Refusal};
@@ -15,7 +14,6 @@ use crate::model::{
     RequestId, Scope, Terms,
 };
 use crate::pricing::Tariff;
-use crate::random;
 
 /// The answer to a reserve. Only [`Reserved::Created`] may start the upstream.
 #[derive(Debug)]
@@ -173,10 +171,7 @@ impl<'a> ReserveCall<'a> {
                 self.terms.model = ModelName::new(tariff.model()).ok();
             }
         }
-        let token = match self.token {
-            Some(token) => token,
-            None => CallToken(random::bytes().map_err(no_randomness)?),
-        };
+        let token = self.token.map_or_else(|| self.account.ledger().token(), Ok)?;
         match self.name.clone()? {
             Name::Exactly(hold) => self.attempt(hold, token).await,
             Name::NextOf(request) => self.next(request, token).await,
