@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::kernel::{Outcome, Refusal, Reply};
+use crate::kernel::{Refusal, Reply};
 use crate::model::{Balance, CallToken, Hold};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -154,10 +154,7 @@ impl Error {
 
     /// The outcome or the name of the refusal, as the state table calls it; none where the ledger did not answer.
     pub fn name(&self) -> Option<&'static str> {
-        match &self.0.reply.as_ref()?.answer {
-            Ok(outcome) => Some(Outcome::name(*outcome)),
-            Err(refusal) => Some(refusal.name()),
-        }
+        self.0.reply.as_ref().map(Reply::name)
     }
 }
 

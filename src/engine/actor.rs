@@ -1,5 +1,6 @@
 //! A lane's task: one batch after the other, each until it is durable or hopeless.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,17 +178,20 @@ impl Writer {
         metrics::histogram!(telemetry::BATCH_COMMANDS).record(u32::try_from(tickets.len()).unwrap_or(u32::MAX));
         self.holiday = None;
         self.is_back();
-        self.answer(tickets.drain(..).zip(replies).collect()).await;
+        self.answer(std::mem::take(tickets), replies).await;
         Ok(())
     }
 
     /// Tells everybody. While more waits, beside the next commit: telling a thousand callers takes as long as writing a
     /// hundred rows. What comes from the spool is told at once, because the spool is read again next.
-    async fn answer(&mut self, answers: Vec<(Ticket, Reply)>) {
+    async fn answer(&mut self, tickets: Vec<Ticket>, replies: Vec<Reply>) {
         self.answered().await;
-        let beside = self.lane.is_waiting() && !answers.iter().any(|(ticket, _)| ticket.is_spooled());
+        let beside = self.lane.is_waiting() && !tickets.iter().any(Ticket::is_spooled);
         let lane = Arc::clone(&self.lane);
-        let tell = move || answers.into_iter().for_each(|(ticket, reply)| ticket.answer(&lane, Ok(reply)));
+        let tell = move || {
+            count(&tickets, &replies);
+            tickets.into_iter().zip(replies).for_each(|(ticket, reply)| ticket.answer(&lane, Ok(reply)));
+        };
         if beside {
             self.answering = Some(tokio::spawn(async move { tell() }));
         } else {
@@ -254,5 +258,78 @@ impl Writer {
             tracing::error!(%error, "{what}");
             ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Internal, what, error.clone())));
         }
+    }
+}
+
+/// Counts what callers are answered, one step for all that are answered the same.
+fn count(tickets: &[Ticket], replies: &[Reply]) {
+    let mut counts = BTreeMap::new();
+    for (ticket, reply) in tickets.iter().zip(replies).filter(|(ticket, _)| ticket.is_awaited()) {
+        *counts.entry((ticket.command.action().name(), reply.name())).or_default() += 1;
+    }
+    for ((command, answer), count) in counts {
+        metrics::counter!(telemetry::COMMANDS, "command" => command, "answer" => answer).increment(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+    use tokio::sync::oneshot;
+
+    use super::super::lane::Answer;
+    use super::*;
+    use crate::kernel::{Action, Command, Refusal};
+
+    #[derive(Default)]
+    struct Counted(Arc<Mutex<Vec<(String, u64)>>>);
+
+    struct Step(Arc<Mutex<Vec<(String, u64)>>>, String);
+
+    impl CounterFn for Step {
+        fn increment(&self, by: u64) {
+            self.0.lock().unwrap().push((self.1.clone(), by));
+        }
+
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl Recorder for Counted {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            Counter::from_arc(Arc::new(Step(Arc::clone(&self.0), format!("{} {}", key.name(), labels.join(" ")))))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn callers_are_counted_by_command_and_answer() {
+        let seal = || Action::Seal { hold: "request#1".parse().unwrap() };
+        let abandon = || Action::Abandon { hold: "request#1".parse().unwrap() };
+        let told = |action, answer| {
+            let command = Arc::new(Command::new("alice".parse().unwrap(), action));
+            Ticket { command, answer, expires: None }
+        };
+        let caller = || Answer::Caller(oneshot::channel().0);
+        let tickets =
+            [told(seal(), caller()), told(abandon(), caller()), told(seal(), caller()), told(seal(), Answer::Nobody)];
+        let replies = [Refusal::Closed, Refusal::Closed, Refusal::Closed, Refusal::Closed].map(Reply::refusing);
+        let counted = Counted::default();
+        metrics::with_local_recorder(&counted, || count(&tickets, &replies));
+        let line = |command: &str, count| (format!("prepaid_commands_total command={command} answer=Closed"), count);
+        assert_eq!(*counted.0.lock().unwrap(), [line("abandon", 1), line("seal", 2)]);
     }
 }

@@ -198,6 +198,14 @@ impl Ticket {
         }
     }
 
+    /// Whether a caller waits for its answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self.answer {
+            Answer::Caller(_) => true,
+            Answer::Kept(_) | Answer::Nobody | Answer::Spooled(..) => false,
+        }
+    }
+
     /// Tells whoever is to be told.
     pub(super) fn answer(self, lane: &Arc<Lane>, result: Result<Reply>) {
         match self.answer {

@@ -31,10 +31,9 @@ use lane::{Answer, Lane, Place, Ticket};
 pub(crate) use spool::Spool;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::{Command, Outcome, Reply};
+use crate::kernel::{Command, Reply};
 use crate::model::{AccountId, Balance, Hold};
 use crate::store::Store;
-use crate::telemetry;
 
 /// Numbers that tune the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +124,6 @@ impl Engine {
     /// Cancel safety: dropping the future changes nothing about the command, except that a reserve nobody receives is
     /// released.
     pub(crate) async fn submit(&self, command: Command) -> Result<Reply> {
-        let name = command.action().name();
         if command.increases() && self.closing.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, "ledger is closing"));
         }
@@ -134,10 +132,7 @@ impl Engine {
         let expires = Instant::now().checked_add(self.settings.patience);
         lane.push(Ticket { command: Arc::new(command), answer: Answer::Caller(answer), expires })?;
         let delivery = answered.await.map_err(|_| Error::new(ErrorKind::Closed, "ledger is closed"))??;
-        let reply = delivery.claim();
-        let answer = reply.answer.as_ref().map_or_else(|refusal| refusal.name(), |outcome| Outcome::name(*outcome));
-        metrics::counter!(telemetry::COMMANDS, "command" => name, "answer" => answer).increment(1);
-        Ok(reply)
+        Ok(delivery.claim())
     }
 
     /// Starts watching over a running hold: progress and renewals.

@@ -89,6 +89,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The outcome or the name of the refusal, as the state table calls it.
+    pub(crate) fn name(&self) -> &'static str {
+        match &self.answer {
+            Ok(outcome) => outcome.name(),
+            Err(refusal) => refusal.name(),
+        }
+    }
+
     /// A refusal about which nothing else is known.
     pub(crate) fn refusing(refusal: Refusal) -> Self {
         Self { answer: Err(refusal), hold: None, balance: None, entry: None, at: Timestamp::default() }
