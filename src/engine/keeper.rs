@@ -135,9 +135,11 @@ impl Kept {
         self.progress().closed = true;
     }
 
-    /// Puts a last command in the queue that closes the hold and that nobody awaits.
-    pub(crate) fn close_unawaited(&self, action: Action) {
+    /// Puts a last command in the queue that closes the hold and that nobody awaits: unused, unless it was `dispatched`.
+    pub(crate) fn close_unawaited(&self, dispatched: bool) {
         self.end();
+        let hold = self.hold.clone();
+        let action = if dispatched { Action::Abandon { hold } } else { Action::Release { hold, waive: true } };
         // A closed lane is left to the leases.
         let _ = self.place.push(Arc::new(Command::new(self.account.clone(), action)), Answer::Nobody);
     }
@@ -250,21 +252,10 @@ pub(crate) struct Slot {
 impl Keeper {
     /// Watches over the hold that `make` makes until it is dropped.
     pub(super) fn keep(self: &Arc<Self>, make: impl FnOnce(Slot) -> Kept) -> Arc<Kept> {
-        let index = {
-            let mut running = self.running();
-            match running.free.pop() {
-                Some(index) => index,
-                None => {
-                    running.slots.push(None);
-                    running.slots.len().saturating_sub(1)
-                }
-            }
-        };
-        let kept = Arc::new(make(Slot { keeper: Arc::clone(self), index }));
-        if let Some(slot) = self.running().slots.get_mut(index) {
-            *slot = Some(Arc::downgrade(&kept));
-        }
-        kept
+        Arc::new_cyclic(|kept| {
+            let index = self.running().enter(Weak::clone(kept));
+            make(Slot { keeper: Arc::clone(self), index })
+        })
     }
 
     /// Waits until no hold runs.
@@ -301,6 +292,17 @@ impl Keeper {
 
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn enter(&mut self, kept: Weak<Kept>) -> usize {
+        let index = self.free.pop().unwrap_or(self.slots.len());
+        match self.slots.get_mut(index) {
+            Some(slot) => *slot = Some(kept),
+            None => self.slots.push(Some(kept)),
+        }
+        index
     }
 }
 

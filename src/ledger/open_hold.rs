@@ -7,7 +7,6 @@ use super::account::AccountHandle;
 use super::calls::Receipt;
 use crate::engine::Kept;
 use crate::error::Result;
-use crate::kernel::Action;
 use crate::model::{Amount, Asset, Balance, Hold, HoldId, Measured};
 use crate::pricing::Tariff;
 use crate::telemetry;
@@ -24,8 +23,13 @@ pub struct OpenHold {
     hold: Arc<Hold>,
     tariff: Option<Arc<Tariff>>,
     input: Option<Measured>,
-    kept: Arc<Kept>,
     asset: Asset,
+    guard: Guard,
+}
+
+/// Closes a hold that is dropped without a word.
+struct Guard {
+    kept: Arc<Kept>,
     dispatched: bool,
     armed: bool,
 }
@@ -39,7 +43,8 @@ impl OpenHold {
         dispatched: bool,
     ) -> Result<Self> {
         let kept = account.ledger().engine().keep(account.id(), &hold, balance)?;
-        Ok(Self { account, hold, tariff, input: None, kept, asset: balance.asset, dispatched, armed: true })
+        let guard = Guard { kept, dispatched, armed: true };
+        Ok(Self { account, hold, tariff, input: None, asset: balance.asset, guard })
     }
 
     pub(super) fn with_input(mut self, input: Option<Measured>) -> Self {
@@ -79,23 +84,23 @@ impl OpenHold {
 
     /// Whether the ledger said that the hold is not open any more: end the stream, then settle.
     pub fn is_lost(&self) -> bool {
-        self.kept.is_lost()
+        self.guard.kept.is_lost()
     }
 
     /// Says that the upstream has the request, so that something is used. Records the quoted input cost, without
     /// waiting. From here on the hold is never released by itself.
     pub fn dispatched(&mut self) {
-        if !self.dispatched {
-            self.dispatched = true;
+        if !self.guard.dispatched {
+            self.guard.dispatched = true;
             if let Some(input) = self.input.take() {
-                self.kept.record_now(input);
+                self.guard.kept.record_now(input);
             }
         }
     }
 
     /// Notes usage so far, in total; it is recorded with the keeper's next round.
     pub fn note(&self, total: impl Into<Measured>) {
-        self.kept.note(total.into());
+        self.guard.kept.note(total.into());
     }
 
     /// Records usage so far, in total, and waits until that is on disk.
@@ -112,7 +117,7 @@ impl OpenHold {
     /// As [`AccountHandle::extend`]; the hold stays as it is.
     pub async fn extend(&mut self, target: Amount, partial: bool) -> Result<Receipt> {
         let receipt = self.account.extend(self.id(), target, partial).await?;
-        self.kept.heard(receipt.hold.as_deref(), Some(receipt.balance));
+        self.guard.kept.heard(receipt.hold.as_deref(), Some(receipt.balance));
         if let Some(hold) = &receipt.hold {
             self.hold = Arc::clone(hold);
         }
@@ -129,7 +134,7 @@ impl OpenHold {
     /// Once polled, the settlement happens whether or not the future is dropped.
     pub async fn settle(self, used: impl Into<Measured>) -> Result<Receipt> {
         let (account, id) = self.detach_parts();
-        account.settle(&id, used).await
+        account.settle(id, used).await
     }
 
     /// Closes the hold unused; with `waive` even if usage was reported.
@@ -138,7 +143,7 @@ impl OpenHold {
     /// As [`AccountHandle::release`].
     pub async fn release(self, waive: bool) -> Result<Receipt> {
         let (account, id) = self.detach_parts();
-        account.release(&id, waive).await
+        account.release(id, waive).await
     }
 
     /// Closes the hold provisionally: nobody can know what it used.
@@ -147,7 +152,7 @@ impl OpenHold {
     /// As [`AccountHandle::abandon`].
     pub async fn abandon(self) -> Result<Receipt> {
         let (account, id) = self.detach_parts();
-        account.abandon(&id).await
+        account.abandon(id).await
     }
 
     /// Lets go of the hold without closing it: somebody else will, by its id, or its lease.
@@ -155,31 +160,26 @@ impl OpenHold {
         self.detach_parts().1
     }
 
-    fn detach_parts(mut self) -> (AccountHandle, HoldId) {
-        self.disarm();
-        (self.account.clone(), self.hold.id.clone())
+    fn detach_parts(self) -> (AccountHandle, HoldId) {
+        let Self { account, hold, mut guard, .. } = self;
+        guard.armed = false;
+        guard.kept.end();
+        (account, hold.id.clone())
     }
 
     pub(crate) fn kept(&self) -> &Arc<Kept> {
-        &self.kept
-    }
-
-    pub(crate) fn disarm(&mut self) {
-        self.armed = false;
-        self.kept.end();
+        &self.guard.kept
     }
 }
 
-impl Drop for OpenHold {
+impl Drop for Guard {
     fn drop(&mut self) {
         if !self.armed {
             return;
         }
-        let hold = self.hold.id.clone();
         let dispatched = if self.dispatched { "yes" } else { "no" };
         metrics::counter!(telemetry::DROPPED, "dispatched" => dispatched).increment(1);
-        let action = if self.dispatched { Action::Abandon { hold } } else { Action::Release { hold, waive: true } };
-        self.kept.close_unawaited(action);
+        self.kept.close_unawaited(self.dispatched);
     }
 }
 
@@ -189,7 +189,7 @@ impl fmt::Debug for OpenHold {
             .field("account", self.account.id())
             .field("id", self.id())
             .field("amount", &self.amount())
-            .field("dispatched", &self.dispatched)
+            .field("dispatched", &self.guard.dispatched)
             .finish_non_exhaustive()
     }
 }
