@@ -123,14 +123,14 @@ impl Engine {
     ///
     /// Cancel safety: dropping the future changes nothing about the command, except that a reserve nobody receives is
     /// released.
-    pub(crate) async fn submit(&self, command: Command) -> Result<Reply> {
+    pub(crate) async fn submit(&self, command: Arc<Command>) -> Result<Reply> {
         if command.increases() && self.closing.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, "ledger is closing"));
         }
         let lane = self.lane(command.account())?;
         let (answer, answered) = oneshot::channel();
         let expires = Instant::now().checked_add(self.settings.patience);
-        lane.push(Ticket { command: Arc::new(command), answer: Answer::Caller(answer), expires })?;
+        lane.push(Ticket { command, answer: Answer::Caller(answer), expires })?;
         let delivery = answered.await.map_err(|_| Error::new(ErrorKind::Closed, "ledger is closed"))??;
         Ok(delivery.claim())
     }

@@ -98,10 +98,11 @@ pub(super) async fn sweep(
                 HoldState::Lapsed => Action::Seal { hold: due.hold },
                 HoldState::Settled | HoldState::Released | HoldState::Sealed => continue,
             };
-            answers.push(engine.submit(Command::new(due.account, action)));
+            answers.push(engine.submit(Arc::new(Command::new(due.account, action))));
         }
         for due in due.lots {
-            answers.push(engine.submit(Command::new(due.account, Action::ExpireLot { lot: due.lot })));
+            let action = Action::ExpireLot { lot: due.lot };
+            answers.push(engine.submit(Arc::new(Command::new(due.account, action))));
         }
         let before = closed;
         for answer in join_all(answers).await {

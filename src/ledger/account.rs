@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::calls::{CostCall, MoneyCall, Receipt};
 use super::open_hold::OpenHold;
 use super::reserve::ReserveCall;
@@ -369,12 +371,14 @@ impl AccountHandle {
         Statement::make(self, after).await
     }
 
-    pub(super) async fn run(&self, action: Action) -> Result<Receipt> {
-        Receipt::of(self.submit(action).await?)
+    pub(super) fn run(&self, action: Action) -> impl Future<Output = Result<Receipt>> {
+        self.submit(action).map(|reply| Receipt::of(reply?))
     }
 
-    pub(super) async fn submit(&self, action: Action) -> Result<Reply> {
-        self.ledger.submit(Command::new(self.id.clone(), action)).await
+    /// Not an `async fn`, whose future would be as large as the action: the command is made here, and submitted once
+    /// the future is polled.
+    pub(super) fn submit(&self, action: Action) -> impl Future<Output = Result<Reply>> {
+        self.ledger.engine().submit(Arc::new(Command::new(self.id.clone(), action)))
     }
 
     fn unknown(&self) -> Error {

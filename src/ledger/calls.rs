@@ -82,7 +82,8 @@ impl<'a> IntoFuture for MoneyCall<'a> {
     type IntoFuture = Answer<'a, Receipt>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.account.run(self.action?).await })
+        let receipt = self.action.map(|action| self.account.run(action));
+        Box::pin(async move { receipt?.await })
     }
 }
 
@@ -174,7 +175,8 @@ impl<'a> IntoFuture for CostCall<'a> {
     type IntoFuture = Answer<'a, Receipt>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.account.run(self.action?).await })
+        let receipt = self.action.map(|action| self.account.run(action));
+        Box::pin(async move { receipt?.await })
     }
 }
 

@@ -27,7 +27,6 @@ use tokio::sync::Semaphore;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Audit, Cursor, FeedPage, audit, feed, oldest};
-use crate::kernel::{Command, Reply};
 use crate::model::{Account, AccountId, Asset, CallToken, InvalidId, LedgerId, Limits, Policy, TariffHash};
 use crate::pricing::Tariff;
 use crate::random;
@@ -194,10 +193,6 @@ impl Ledger {
     /// What tells a call of reserve from all others.
     fn token(&self) -> Result<CallToken> {
         self.shared.tokens.draw().map(CallToken).map_err(no_randomness)
-    }
-
-    async fn submit(&self, command: Command) -> Result<Reply> {
-        self.engine().submit(command).await
     }
 
     /// Makes sure that a tariff is kept before a hold names it.

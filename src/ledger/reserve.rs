@@ -76,7 +76,7 @@ pub(super) enum Name {
 pub struct ReserveCall<'a> {
     account: &'a AccountHandle,
     name: Result<Name>,
-    terms: Terms,
+    terms: Arc<Terms>,
     tariff: Option<Arc<Tariff>>,
     input: Option<Measured>,
     lease: Option<Lease>,
@@ -86,13 +86,13 @@ pub struct ReserveCall<'a> {
 
 impl<'a> ReserveCall<'a> {
     pub(super) fn new(account: &'a AccountHandle, name: Result<Name>, amount: Amount) -> Self {
-        let terms = Terms { amount, ..Terms::default() };
+        let terms = Arc::new(Terms { amount, ..Terms::default() });
         Self { account, name, terms, tariff: None, input: None, lease: None, metadata: None, token: None }
     }
 
     /// Takes as little as `min`, and as much as there is, where the whole amount does not fit.
     pub fn min(mut self, min: Amount) -> Self {
-        self.terms.min = Some(min);
+        self.terms().min = Some(min);
         self
     }
 
@@ -111,37 +111,37 @@ impl<'a> ReserveCall<'a> {
 
     /// What revenue is split by, such as `openai/gpt-4o`.
     pub fn label(mut self, label: Label) -> Self {
-        self.terms.label = Some(label);
+        self.terms().label = Some(label);
         self
     }
 
     /// The model it asks: lots that are restricted to models pay for theirs. By default the tariff's.
     pub fn model(mut self, model: ModelName) -> Self {
-        self.terms.model = Some(model);
+        self.terms().model = Some(model);
         self
     }
 
     /// What the request counts towards: budgets of these scopes, and of the whole account, have to admit it.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
-        self.terms.scopes = in_order(scopes);
+        self.terms().scopes = in_order(scopes);
         self
     }
 
     /// The tokens it will use at most, for budgets that count tokens.
     pub fn tokens(mut self, tokens: u64) -> Self {
-        self.terms.tokens = tokens;
+        self.terms().tokens = tokens;
         self
     }
 
     /// What the hold costs if nobody closes it; the account's choice by default.
     pub fn on_lapse(mut self, choice: OnLapse) -> Self {
-        self.terms.on_lapse = Some(choice);
+        self.terms().on_lapse = Some(choice);
         self
     }
 
     /// What is collected above the hold; the account's choice by default.
     pub fn overrun(mut self, choice: Overrun) -> Self {
-        self.terms.overrun = Some(choice);
+        self.terms().overrun = Some(choice);
         self
     }
 
@@ -164,12 +164,16 @@ impl<'a> ReserveCall<'a> {
         self
     }
 
-    async fn run(mut self) -> Result<Reserved> {
-        if let Some(tariff) = &self.tariff {
-            self.terms.tariff = Some(self.account.ledger().keep_tariff(tariff).await?);
-            if self.terms.model.is_none() {
-                self.terms.model = ModelName::new(tariff.model()).ok();
-            }
+    fn terms(&mut self) -> &mut Terms {
+        Arc::make_mut(&mut self.terms)
+    }
+
+    async fn run(&mut self) -> Result<Reserved> {
+        if let Some(tariff) = self.tariff.clone() {
+            let hash = self.account.ledger().keep_tariff(&tariff).await?;
+            let terms = self.terms();
+            terms.tariff = Some(hash);
+            terms.model = terms.model.take().or_else(|| ModelName::new(tariff.model()).ok());
         }
         let token = self.token.map_or_else(|| self.account.ledger().token(), Ok)?;
         match self.name.clone()? {
@@ -196,8 +200,8 @@ impl<'a> ReserveCall<'a> {
 
     async fn attempt(&self, hold: HoldId, token: CallToken) -> Result<Reserved> {
         let action = Action::Reserve {
-            hold: hold.clone(),
-            terms: Arc::new(self.terms.clone()),
+            hold,
+            terms: Arc::clone(&self.terms),
             lease: self.lease,
             token,
             metadata: self.metadata.clone(),
@@ -220,7 +224,7 @@ impl<'a> ReserveCall<'a> {
             }
             Outcome::Replayed => Ok(Reserved::Replayed { hold: found, balance }),
             _ => {
-                let next_attempt = self.unused_after(&hold).await?;
+                let next_attempt = self.unused_after(&found.id).await?;
                 Ok(Reserved::Closed { hold: found, balance, next_attempt })
             }
         }
@@ -244,8 +248,8 @@ impl<'a> IntoFuture for ReserveCall<'a> {
     type Output = Result<Reserved>;
     type IntoFuture = Answer<'a, Reserved>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move { self.run().await })
     }
 }
 
