@@ -1,6 +1,7 @@
 //! A bucket's queue: what waits, in order of arrival.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub(crate) struct Lane {
     bucket: u16,
     increasing_max: usize,
     queue: Mutex<Queue>,
+    places: AtomicUsize,
     wake: Notify,
     done: watch::Sender<bool>,
 }
@@ -27,7 +29,6 @@ pub(crate) struct Lane {
 struct Queue {
     waiting: VecDeque<Ticket>,
     increasing: usize,
-    places: usize,
     holiday: Option<Duration>,
     closed: bool,
 }
@@ -61,9 +62,13 @@ pub(crate) struct Delivery {
     unclaimed: Unclaimed,
 }
 
-/// Releases a hold that was made for a caller who did not take it: the reserve that made it.
+/// Releases a hold that was made for a caller who did not take it. Any command is given back to its caller, whose
+/// thread has the memory for the next one then; one that made a hold comes with the lane for its release.
 #[derive(Debug)]
-struct Unclaimed(Option<(Arc<Lane>, Arc<Command>)>);
+struct Unclaimed {
+    command: Arc<Command>,
+    releases: Option<Arc<Lane>>,
+}
 
 /// Room in the queue for what a running hold has to say: never refused, never waited for.
 #[derive(Debug)]
@@ -83,7 +88,14 @@ const PLACES_PER_HOLD: usize = 3;
 
 impl Lane {
     pub(super) fn new(bucket: u16, increasing_max: usize) -> Self {
-        Self { bucket, increasing_max, queue: Mutex::default(), wake: Notify::new(), done: watch::Sender::new(false) }
+        Self {
+            bucket,
+            increasing_max,
+            queue: Mutex::default(),
+            places: AtomicUsize::new(0),
+            wake: Notify::new(),
+            done: watch::Sender::new(false),
+        }
     }
 
     pub(super) fn bucket(&self) -> u16 {
@@ -107,9 +119,13 @@ impl Lane {
             }
             queue.increasing = queue.increasing.saturating_add(1);
         }
+        let is_first = queue.waiting.is_empty();
         queue.waiting.push_back(ticket);
         drop(queue);
-        self.wake.notify_one();
+        if is_first {
+            // Whoever finds others waiting leaves it to them: the lane's task takes all, or comes back for the rest.
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -121,10 +137,8 @@ impl Lane {
 
     /// Takes a place for a hold that runs.
     pub(crate) fn place(self: &Arc<Self>) -> Place {
-        let mut queue = self.queue();
-        queue.places = queue.places.saturating_add(PLACES_PER_HOLD);
-        let room = queue.places;
-        queue.waiting.reserve(room);
+        let others = self.places.fetch_add(PLACES_PER_HOLD, Ordering::Relaxed);
+        self.queue().waiting.reserve(others.saturating_add(PLACES_PER_HOLD));
         Place { lane: Arc::clone(self) }
     }
 
@@ -228,25 +242,22 @@ impl Ticket {
 impl Delivery {
     fn new(lane: &Arc<Lane>, command: Arc<Command>, reply: Reply) -> Self {
         let created = matches!(reply.answer, Ok(Outcome::Created | Outcome::CreatedPartial));
-        Self { reply, unclaimed: Unclaimed(created.then(|| (Arc::clone(lane), command))) }
+        Self { reply, unclaimed: Unclaimed { command, releases: created.then(|| Arc::clone(lane)) } }
     }
 
     /// Takes the reply: from here on its receiver looks after the hold.
     pub(super) fn claim(mut self) -> Reply {
-        self.unclaimed.0 = None;
+        self.unclaimed.releases = None;
         self.reply
     }
 }
 
 impl Drop for Unclaimed {
     fn drop(&mut self) {
-        let Some((lane, reserve)) = self.0.take() else {
-            return;
-        };
-        if let Some(hold) = reserve.action().hold() {
+        if let (Some(lane), Some(hold)) = (&self.releases, self.command.action().hold()) {
             let release = Action::Release { hold: hold.clone(), waive: true };
             metrics::counter!(telemetry::UNCLAIMED).increment(1);
-            lane.push_unawaited(Arc::new(Command::new(reserve.account().clone(), release)));
+            lane.push_unawaited(Arc::new(Command::new(self.command.account().clone(), release)));
         }
     }
 }
@@ -263,7 +274,39 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut queue = self.lane.queue();
-        queue.places = queue.places.saturating_sub(PLACES_PER_HOLD);
+        self.lane.places.fetch_sub(PLACES_PER_HOLD, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::join;
+
+    use super::*;
+
+    fn seal(lane: &Lane) {
+        let hold = "request#1".parse().unwrap();
+        lane.push_unawaited(Arc::new(Command::new("alice".parse().unwrap(), Action::Seal { hold })));
+    }
+
+    async fn taken(lane: &Lane, max: usize) -> usize {
+        lane.take(max).await.unwrap().tickets.len()
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_behind_others_is_taken_without_a_wake_up_of_its_own() {
+        let lane = Lane::new(0, 8);
+        for _ in 0..3 {
+            seal(&lane);
+        }
+        assert_eq!((taken(&lane, 2).await, taken(&lane, 2).await), (2, 1));
+        assert!(lane.take(2).now_or_never().is_none());
+        // The task waits already when the next ones come.
+        let push = async {
+            seal(&lane);
+            seal(&lane);
+        };
+        assert_eq!(join(taken(&lane, 2), push).await.0, 2);
     }
 }
