@@ -5,6 +5,8 @@
 //! cargo bench --bench fleet --features postgres -- --url postgres://postgres@127.0.0.1/postgres
 //! ```
 //!
+//! With `--study` several processes share the database, with few buckets and with many: see [`study`].
+//!
 //! The callers run in the same process as the ledger and on the same machine as the server. What is compared is measured
 //! in turns, round after round, and a ratio is the median of the rounds' ratios.
 
@@ -19,9 +21,11 @@ mod naive;
 mod pgbench;
 #[path = "../ledger/plots.rs"]
 mod plots;
+mod relay;
 #[path = "../ledger/stand.rs"]
 #[allow(dead_code, reason = "the embedded store's is opened by its name")]
 mod stand;
+mod study;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +43,7 @@ use self::load::{CROWD, Failure, Ids, Run, drive};
 use self::naive::Naive;
 use self::pgbench::PgBench;
 use self::stand::{Credit, Stand};
+use self::study::study;
 
 /// Reserve and settle as fast as it goes.
 #[derive(Debug, Parser)]
@@ -58,9 +63,9 @@ struct Arguments {
     /// How many callers make it.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1_024])]
     callers: Vec<usize>,
-    /// How many buckets the ledger has.
-    #[arg(long)]
-    buckets: Option<u16>,
+    /// How many buckets the ledger has; the study takes several.
+    #[arg(long, value_delimiter = ',')]
+    buckets: Vec<u16>,
     /// Requests have names without order.
     #[arg(long)]
     random: bool,
@@ -76,6 +81,18 @@ struct Arguments {
     /// Pairs that are a long past.
     #[arg(long, default_value_t = 3_000_000)]
     past: u64,
+    /// Measures processes that share the database, with few buckets and with many, instead.
+    #[arg(long)]
+    study: bool,
+    /// How many processes the study takes.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16])]
+    processes: Vec<usize>,
+    /// How much longer the study makes the way to the server and back, in milliseconds.
+    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 1.0])]
+    round_trip_ms: Vec<f64>,
+    /// Is a process of the study with so many callers.
+    #[arg(long, hide = true)]
+    member: Option<usize>,
     /// Draws what was measured as SVG files into this folder.
     #[arg(long)]
     plots: Option<PathBuf>,
@@ -89,12 +106,20 @@ struct Arguments {
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
+    let span = Duration::from_millis(arguments.span_ms);
+    if let Some(callers) = arguments.member {
+        return study::member(&arguments.url, callers, span);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if arguments.study {
+        let cells = runtime.block_on(study(&arguments.url.parse()?, arguments.studied(span)))?;
+        study::print(&cells, arguments.json);
+        return Ok(());
+    }
     let figures = runtime.block_on(async {
         if arguments.growth {
             let picture = arguments.plots.as_ref().map(|folder| folder.join("postgres-growth.svg"));
             let (past, rounds, picture) = (arguments.past, arguments.rounds, picture.as_deref());
-            let span = Duration::from_millis(arguments.span_ms);
             growth(&Server::of(&arguments)?, Plan { past, rounds, span, goals: [0.9, 0.75], picture }).await
         } else if arguments.credit {
             credit(&arguments).await
@@ -104,6 +129,23 @@ fn main() -> Result<(), Failure> {
     })?;
     common::print(&figures, arguments.json);
     Ok(())
+}
+
+impl Arguments {
+    fn bucket_count(&self) -> Option<u16> {
+        self.buckets.first().copied()
+    }
+
+    fn studied(&self, span: Duration) -> study::Plan<'_> {
+        let buckets = if self.buckets.is_empty() { &[1, 8, 32, 128] } else { self.buckets.as_slice() };
+        study::Plan {
+            processes: &self.processes,
+            buckets,
+            round_trips_ms: &self.round_trip_ms,
+            rounds: self.rounds,
+            span,
+        }
+    }
 }
 
 /// A ledger of its own in an empty database.
@@ -140,7 +182,7 @@ impl Place for Server<'_> {
     async fn make(&self, name: &str) -> Result<Arc<Stand>, Failure> {
         let (name, url) = self.database(name);
         make(&mut self.options.connect().await?, &name).await?;
-        open(&url, MANY, self.arguments.buckets, Credit::Plain).await
+        open(&url, MANY, self.arguments.bucket_count(), Credit::Plain).await
     }
 
     async fn remove(&self, name: &str, _: u64) -> Result<f64, Failure> {
@@ -187,7 +229,7 @@ async fn throughput(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
     for _ in 0..arguments.rounds {
         for scene in &mut scenes {
             make(&mut admin, ours.0).await?;
-            let stand = open(&ours.1, scene.accounts, arguments.buckets, Credit::Plain).await?;
+            let stand = open(&ours.1, scene.accounts, arguments.bucket_count(), Credit::Plain).await?;
             scene.ours.push(drive(&stand, scene.callers, span, ids).await?);
             stand.close().await?;
             scene.bytes.push(stored(&ours.1).await?);
@@ -224,7 +266,7 @@ async fn credit(arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
         for _ in 0..arguments.rounds {
             for (credit, runs) in [(Credit::Plain, &mut plain), (Credit::Limited, &mut limited)] {
                 make(&mut admin, DATABASE).await?;
-                let stand = open(&ours, accounts, arguments.buckets, credit).await?;
+                let stand = open(&ours, accounts, arguments.bucket_count(), credit).await?;
                 runs.push(drive(&stand, CROWD, Duration::from_millis(arguments.span_ms), Ids::Ordered).await?);
                 stand.close().await?;
             }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -43,16 +44,26 @@ pub(crate) enum Ids {
 }
 
 /// What a run came to.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     span: Duration,
     used: Used,
     /// How long they took, in µs.
+    #[serde(with = "counted")]
     reserves: Histogram<u64>,
+    #[serde(with = "counted")]
     settlements: Histogram<u64>,
 }
 
 impl Run {
+    /// Together with what another process did in the same span.
+    pub(crate) fn beside(mut self, other: &Self) -> Result<Self, Failure> {
+        self.reserves.add(&other.reserves)?;
+        self.settlements.add(&other.settlements)?;
+        self.used = self.used.beside(other.used);
+        Ok(self)
+    }
+
     /// Pairs per second.
     pub(crate) fn rate(&self) -> f64 {
         self.pairs() / self.span.as_secs_f64()
@@ -179,6 +190,8 @@ fn next(subject: &impl Subject, ids: Ids) -> Result<(usize, String), Failure> {
     static FIRST: OnceLock<u64> = OnceLock::new();
     let first = *FIRST.get_or_init(|| UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() << 24));
     let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    // Processes that run side by side have other names, and take the accounts in another order.
+    let mixed = |number| mixed(number ^ u64::from(std::process::id()) << 40);
     let account = usize::try_from(mixed(number) % subject.accounts() as u64)?;
     let request = match ids {
         Ids::Ordered => uuid(7, UNIX_EPOCH.elapsed()?.as_millis() << 80 | u128::from(mixed(!number))),
@@ -193,7 +206,7 @@ fn uuid(version: u128, bits: u128) -> String {
     format!("{:032x}", bits & !spoken_for | version << 76 | 0b10 << 62)
 }
 
-/// SplitMix64: the same numbers in every run, and no pattern in them.
+/// SplitMix64: no pattern in the numbers.
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -202,7 +215,7 @@ fn mixed(number: u64) -> u64 {
 }
 
 /// What this process has used, where the system says so (Linux).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Used {
     /// Counted in steps of 10 ms.
     cpu: Duration,
@@ -229,5 +242,32 @@ impl Used {
             machine: self.machine.saturating_sub(before.machine),
             written: self.written.saturating_sub(before.written),
         }
+    }
+
+    fn beside(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu + other.cpu,
+            machine: self.machine.max(other.machine),
+            written: self.written + other.written,
+        }
+    }
+}
+
+/// A histogram as the values that were counted, and how often.
+mod counted {
+    use hdrhistogram::Histogram;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(histogram: &Histogram<u64>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Histogram<u64>, D::Error> {
+        let mut histogram = Histogram::new(3).map_err(D::Error::custom)?;
+        for (value, count) in <Vec<(u64, u64)>>::deserialize(from)? {
+            histogram.record_n(value, count).map_err(D::Error::custom)?;
+        }
+        Ok(histogram)
     }
 }

@@ -33,16 +33,20 @@ impl Stand {
     /// On a ledger that is open.
     pub(crate) async fn on(ledger: Ledger, accounts: usize, credit: Credit) -> Result<Arc<Self>, Failure> {
         let plenty = Amount::new(1_000_000_000_000_000)?;
-        let accounts: Vec<_> =
-            (0..accounts).map(|number| ledger.account(format!("customer-{number}"))).collect::<Result<_, _>>()?;
-        try_join_all(accounts.iter().map(AccountHandle::open)).await?;
-        try_join_all(accounts.iter().map(|account| account.deposit("first", plenty).into_future())).await?;
-        let mut scopes = Vec::new();
+        let mut stand = Self::beside(ledger, accounts)?;
+        try_join_all(stand.accounts.iter().map(AccountHandle::open)).await?;
+        try_join_all(stand.accounts.iter().map(|account| account.deposit("first", plenty).into_future())).await?;
         if credit == Credit::Limited {
-            scopes = vec![Scope::new("key:one")?, Scope::new("team:one")?];
-            try_join_all(accounts.iter().map(|account| limit(account, &scopes, plenty))).await?;
+            stand.scopes = vec![Scope::new("key:one")?, Scope::new("team:one")?];
+            try_join_all(stand.accounts.iter().map(|account| limit(account, &stand.scopes, plenty))).await?;
         }
-        Ok(Arc::new(Self { ledger, accounts, scopes }))
+        Ok(Arc::new(stand))
+    }
+
+    /// On a ledger whose accounts another process has opened and filled.
+    pub(crate) fn beside(ledger: Ledger, accounts: usize) -> Result<Self, Failure> {
+        let accounts = (0..accounts).map(|number| ledger.account(format!("customer-{number}")));
+        Ok(Self { accounts: accounts.collect::<Result<_, _>>()?, ledger, scopes: Vec::new() })
     }
 
     pub(crate) async fn close(self: Arc<Self>) -> Result<(), Failure> {
