@@ -423,6 +423,19 @@ async fn few_readers_serve_many() {
     assert!(answers.into_iter().all(|answer| answer.unwrap().is_some()));
 }
 
+/// A fleet's processes share the server's connections, however many buckets there are.
+#[tokio::test]
+async fn few_writers_serve_many_buckets() {
+    let database = Database::new().await;
+    let store = PostgresStore::open(&database.url_with("buckets=32&writers=2")).await.unwrap();
+    let names: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+    let answers = join_all(names.iter().map(|name| commit(&store, vec![open(name)]))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap() == ["Ok"]));
+    let kept = "select count(*) from pg_stat_activity where datname = current_database() and query like '% commit'";
+    let kept: i64 = sqlx::query_scalar(kept).fetch_one(&mut database.connect().await).await.unwrap();
+    assert_eq!(kept, 2);
+}
+
 #[tokio::test]
 async fn rows_another_process_changed_are_read_anew() {
     let database = Database::new().await;

@@ -45,14 +45,15 @@
 //! transaction sets `synchronous_commit` to `on` at least. With a synchronous standby an answer means that the standby has
 //! it too; a COMMIT is never cut short by a time-out of ours.
 //!
-//! Each process keeps a connection per bucket at most (32 at most), and [`readers`] more. Everything the ledger relies on
-//! is set for the transaction, so a pooler in transaction mode does no harm; where it does not know prepared statements,
-//! open with `?prepared=never`.
+//! Each process keeps up to [`writers`] connections that write, no more than there are buckets, and [`readers`] more.
+//! Everything the ledger relies on is set for the transaction, so a pooler in transaction mode does no harm; where it does
+//! not know prepared statements, open with `?prepared=never`.
 //!
 //! Over TLS a large batch leaves in several pieces, and the driver lets each wait for the acknowledgement of the one before:
 //! on Linux that costs up to 40 ms a batch. On the same machine use a Unix socket (`postgres://USER@%2Fvar%2Frun%2Fpostgresql/DATABASE`),
 //! on a network that is trusted `?sslmode=disable`; the default is TLS where the server offers it.
 //!
+//! [`writers`]: crate::store::postgres::PostgresOptions::writers
 //! [`readers`]: crate::store::postgres::PostgresOptions::readers
 //!
 //! # More than one machine

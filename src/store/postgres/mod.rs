@@ -53,6 +53,12 @@ pub struct PostgresOptions {
     pub statement_timeout: Duration,
     /// How long a process that is frozen in the middle of a batch may delay others. Default 5 s.
     pub idle_timeout: Duration,
+    /// Connections that write, at most, and never more than there are buckets: a process writes so many side by side. A
+    /// bucket that another process has occupies one while it is waited for. Also as `writers=8` in the url. Default 4.
+    ///
+    /// A server of default settings has 97 connections for everybody. Each process takes up to `writers` and
+    /// [`readers`](Self::readers).
+    pub writers: u32,
     /// Connections that read beside those that write, at most. Default 4.
     pub readers: u32,
     /// Whether the schema is created and brought up to date, or only checked. Default true.
@@ -75,6 +81,7 @@ impl Default for PostgresOptions {
             lock_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(5),
+            writers: 4,
             readers: 4,
             migrate: true,
             require_append_only: false,
@@ -120,9 +127,6 @@ impl Place {
     }
 }
 
-/// Connections that write, at most: one per bucket, and no more than a server likes of one process.
-const WRITERS_MAX: u16 = 32;
-
 impl PostgresStore {
     /// Opens the ledger at `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or creates it there.
     ///
@@ -152,7 +156,7 @@ impl PostgresStore {
             Ok(Place { number, opening, known: Mutex::default() })
         });
         let places = places.collect::<Result<Vec<_>, StoreError>>()?;
-        let writers = u32::from(found.buckets.min(WRITERS_MAX));
+        let writers = options.writers.clamp(1, found.buckets.into());
         let patience = options.statement_timeout.max(options.lock_timeout);
         let store = Self {
             ledger: found.ledger,

@@ -50,10 +50,8 @@ pub(super) fn parse(url: &str, options: &mut PostgresOptions) -> Result<PgConnec
     let mut theirs = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=').unwrap_or((pair, "")) {
-            ("buckets", value) => {
-                let buckets = value.parse().map_err(|_| unsuitable(format!("buckets is not a number: {value:.32}")))?;
-                options.buckets = Some(buckets);
-            }
+            ("buckets", value) => options.buckets = Some(number("buckets", value)?),
+            ("writers", value) => options.writers = number("writers", value)?,
             ("prepared", "never") => options.prepared = false,
             ("prepared", "always") => options.prepared = true,
             ("prepared", value) => {
@@ -73,6 +71,10 @@ pub(super) fn parse(url: &str, options: &mut PostgresOptions) -> Result<PgConnec
     let connect = connect.extra_float_digits(None).statement_cache_capacity(if options.prepared { 256 } else { 0 });
     let unnamed = connect.get_application_name().is_none();
     Ok(if unnamed { connect.application_name("prepaid") } else { connect })
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, StoreError> {
+    value.parse().map_err(|_| unsuitable(format!("{name} is not a number: {value:.32}")))
 }
 
 /// Looks the server over, brings the schema up to date, and reads what is fixed. Each step is answered in time or given
