@@ -16,8 +16,8 @@ use crate::store::{StoreError, StoreErrorKind};
 
 /// The oldest PostgreSQL whose planner and types we rely on.
 const POSTGRES_OLDEST: i32 = 140_000;
-/// Buckets of a new ledger, unless it is told otherwise.
-const BUCKETS: u16 = 4;
+/// Buckets of a new ledger, unless it is told otherwise: [`PostgresOptions::buckets`] says why.
+const BUCKETS: u16 = 2;
 /// Buckets are counted in a smallint.
 const BUCKETS_MAX: u16 = 32_767;
 /// Whoever changes the schema holds this lock: "prepaid", in ASCII.
