@@ -4,7 +4,7 @@
 -- Every table that a command touches starts with its bucket, and so does every key and index: the same tables can be
 -- spread over machines by bucket. Rows are kept in the order in which they are written, and found by numbers; callers'
 -- ids, which may be random, are in one narrow index (keys). Columns that change are in no index but the partial ones, and
--- pages are filled so that a changed row finds room beside the old one.
+-- pages are filled so that a changed row finds room beside the old one. Defaults are what most rows have.
 
 -- What columns may hold. A domain's check is read once by a connection, one of a table by every statement that writes to the
 -- table: with all of them in the tables they took a fifth of a small batch's time.
@@ -122,19 +122,19 @@ create table prepaid.accounts (
 -- One attempt of one request. Found by its key; only what can become due is in an index.
 create table prepaid.holds (
     bucket smallint not null,
-    state prepaid.code5 not null,
+    state prepaid.code5 not null default 0,
     hold_no bigint not null,
     account_no bigint not null,
     attempt prepaid.ordinal32 not null,
     held prepaid.amount not null,
-    held_at_close prepaid.amount not null,
-    reported prepaid.amount not null,
-    reported_tokens prepaid.count not null,
-    provisional prepaid.amount not null,
-    provisional_tokens prepaid.count not null,
-    captured prepaid.amount not null,
-    written_off prepaid.amount not null,
-    refunded prepaid.amount not null,
+    held_at_close prepaid.amount not null default 0,
+    reported prepaid.amount not null default 0,
+    reported_tokens prepaid.count not null default 0,
+    provisional prepaid.amount not null default 0,
+    provisional_tokens prepaid.count not null default 0,
+    captured prepaid.amount not null default 0,
+    written_off prepaid.amount not null default 0,
+    refunded prepaid.amount not null default 0,
     opened_at bigint not null,
     deadline bigint not null,
     -- The account's last entry that names it; 0: none.
@@ -222,13 +222,13 @@ create table prepaid.entries (
     available prepaid.signed_amount not null,
     held prepaid.signed_amount not null,
     revenue prepaid.signed_amount not null,
-    funding prepaid.signed_amount not null,
-    promotion prepaid.signed_amount not null,
-    breakage prepaid.signed_amount not null,
-    write_off prepaid.signed_amount not null,
-    available_promo prepaid.signed_amount not null,
-    held_promo prepaid.signed_amount not null,
-    revenue_promo prepaid.signed_amount not null,
+    funding prepaid.signed_amount not null default 0,
+    promotion prepaid.signed_amount not null default 0,
+    breakage prepaid.signed_amount not null default 0,
+    write_off prepaid.signed_amount not null default 0,
+    available_promo prepaid.signed_amount not null default 0,
+    held_promo prepaid.signed_amount not null default 0,
+    revenue_promo prepaid.signed_amount not null default 0,
     available_after prepaid.signed_amount not null,
     held_after prepaid.amount not null,
     attempt bigint,

@@ -10,10 +10,11 @@ use sqlx::Row;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use tokio::time::timeout;
 
+use super::bind::{of_bucket, one, scope_column};
 use super::fault::{corrupt, is_duplicate, of_statement};
 use super::pool::{Session, no_answer};
 use super::rows::{self, Columns};
-use super::write::{self, of_bucket, one, pieces};
+use super::write::{self, pieces};
 use super::{Place, PostgresStore, prune, sql};
 use crate::kernel::{Batch, ChangeSet, Counters, KeyTarget, Map, ReadSet, Reply, Set, Snapshot};
 use crate::model::{Account, AccountId, BudgetKey, BudgetWindow, Hold, HoldState, KeyHash, Timestamp, WindowKey};
@@ -125,7 +126,7 @@ async fn decide_and_write(
             write::write_terms(connection, bucket, &terms, store.options.prepared).await?;
         }
         let joined = store.one_statement.then_some(&store.joined);
-        write::write(connection, bucket, &pieces(&changes, version), joined, store.options.prepared).await?;
+        write::write(connection, bucket, &pieces(&changes, &snapshot, version), joined, store.options.prepared).await?;
         prune::remove(connection, bucket, &changes.pruned, store.options.prepared).await?;
     }
     Ok(Decided { changes, replies: decision.replies, version })
@@ -352,7 +353,7 @@ impl Loader<'_> {
         }
         let mut arguments = of_bucket(self.bucket)?;
         one(&mut arguments, wanted.iter().map(|key| key.account).collect::<Vec<_>>())?;
-        let scopes: Vec<_> = wanted.iter().map(|key| write::scope_column(key.scope.as_ref())).collect();
+        let scopes: Vec<_> = wanted.iter().map(|key| scope_column(key.scope.as_ref())).collect();
         one(&mut arguments, scopes)?;
         let found = self.fetch(sql::SELECT_SCOPE_BUDGETS, arguments).await?;
         let mut budgets: HashMap<_, Vec<_>> = wanted.into_iter().map(|key| (key, Vec::new())).collect();

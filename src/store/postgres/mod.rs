@@ -3,6 +3,7 @@
 //! Whoever writes a bucket locks its row first, in a statement of its own, and reads everything else after that. So there
 //! is one lock and one order, no deadlock, and no decision on anything that another process has changed meanwhile.
 
+mod bind;
 mod commit;
 mod fault;
 mod open;
@@ -23,12 +24,13 @@ use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use tokio::time::timeout;
 
+use self::bind::{of_bucket, one};
 use self::commit::Known;
 use self::fault::{corrupt, of_commit, of_statement};
 use self::pool::{Pool, Session, no_answer, no_answer_to_commit};
 use self::query::Reading;
 use self::rows::Columns;
-use self::write::{Joined, one};
+use self::write::Joined;
 use super::{Due, Store, StoreError, StoreErrorKind, Visitor, Windows};
 use crate::clock::Clock;
 use crate::kernel::{Batch, Reply};
@@ -207,7 +209,7 @@ impl PostgresStore {
         if self.bucket(account) != from {
             return Err(StoreError::new(StoreErrorKind::Contended, "account was placed meanwhile, ask again"));
         }
-        let mut arguments = write::of_bucket(home.number)?;
+        let mut arguments = of_bucket(home.number)?;
         one(&mut arguments, vec![account.as_str()])?;
         if !self.fetch(&mut session, sql::SELECT_NAMED_ACCOUNTS, arguments).await?.is_empty() {
             return Err(StoreError::new(StoreErrorKind::Refused, "account is open in another bucket, it stays there"));

@@ -6,9 +6,9 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tokio::time::timeout;
 
+use super::bind::one;
 use super::fault::{corrupt, of_commit, of_statement, unsuitable};
 use super::pool::no_answer;
-use super::write::one;
 use super::{PostgresOptions, sql};
 use crate::model::LedgerId;
 use crate::random;

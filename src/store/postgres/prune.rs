@@ -2,9 +2,9 @@
 
 use sqlx::postgres::{PgArguments, PgConnection};
 
+use super::bind::{count, of_bucket, one};
 use super::fault::{corrupt, of_statement};
 use super::sql;
-use super::write::{count, of_bucket, one};
 use crate::kernel::Pruned;
 use crate::model::KeyHash;
 use crate::store::{StoreError, StoreErrorKind};

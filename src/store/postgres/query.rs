@@ -7,11 +7,11 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
 use tokio::time::timeout;
 
+use super::bind::{count, of_bucket, one};
 use super::commit::time;
 use super::fault::{corrupt, of_statement};
 use super::pool::{Session, no_answer};
 use super::rows::{self, Columns};
-use super::write::{count, of_bucket, one};
 use super::{Place, PostgresStore, sql};
 use crate::kernel::{Counters, KeyTarget};
 use crate::model::{Account, AccountId, Budget, BudgetWindow, Entry, Hold, KeyHash, Lot, TariffHash, Timestamp};

@@ -105,11 +105,23 @@ impl<'r> Columns<'r> {
     }
 
     fn books(&mut self) -> Result<Books, StoreError> {
-        let mut columns = [SignedAmount::ZERO; 10];
-        for column in &mut columns {
+        let mut books = self.spent()?;
+        self.read_rest(&mut books)?;
+        Ok(books)
+    }
+
+    /// What holds change in an account's books.
+    fn spent(&mut self) -> Result<Books, StoreError> {
+        let mut next = || self.map(SignedAmount::new);
+        Ok(Books { available: next()?, held: next()?, revenue: next()?, ..Books::default() })
+    }
+
+    fn read_rest(&mut self, books: &mut Books) -> Result<(), StoreError> {
+        let Books { funding, promotion, breakage, write_off, available_promo, held_promo, revenue_promo, .. } = books;
+        for column in [funding, promotion, breakage, write_off, available_promo, held_promo, revenue_promo] {
             *column = self.map(SignedAmount::new)?;
         }
-        Ok(Books::from_columns(columns))
+        Ok(())
     }
 
     pub(super) fn account_id(&mut self) -> Result<AccountId, StoreError> {
@@ -165,8 +177,8 @@ impl<'r> Columns<'r> {
         account.last_lot = self.number()?;
         account.last_budget = self.number()?;
         account.budgets = self.number()?;
-        account.open_holds = self.number()?;
         account.lapsed_holds = self.number()?;
+        account.open_holds = self.number()?;
         account.seq = self.unsigned()?;
         account.head = ChainHash(self.bytes()?);
         account.last_position = self.unsigned()?;
@@ -181,23 +193,25 @@ impl<'r> Columns<'r> {
         let key = KeyHash(self.bytes()?);
         let id = self.hold_id()?;
         let token = CallToken(self.bytes()?);
-        let state = self.hold_state()?;
         let pinned = self.map(Pinned::decode)?;
-        let takes = self.optional(decode_takes)?;
         Ok(Arc::new(Hold {
             id,
             number,
             account_number,
             key,
             token,
-            state,
             terms: pinned.terms,
             direct: pinned.direct,
             policy: pinned.policy,
             ceiling: pinned.ceiling,
             windows: pinned.windows,
-            takes: takes.unwrap_or_default(),
             held: self.amount()?,
+            opened_at: self.time()?,
+            deadline: self.time()?,
+            due: self.optional_time()?,
+            seq: self.unsigned()?,
+            state: self.hold_state()?,
+            takes: self.optional(decode_takes)?.unwrap_or_default(),
             held_at_close: self.amount()?,
             reported: self.quantity()?,
             provisional: self.quantity()?,
@@ -206,11 +220,7 @@ impl<'r> Columns<'r> {
             captured: self.amount()?,
             written_off: self.amount()?,
             refunded: self.amount()?,
-            opened_at: self.time()?,
-            deadline: self.time()?,
             closed_at: self.optional_time()?,
-            due: self.optional_time()?,
-            seq: self.unsigned()?,
         }))
     }
 
@@ -223,18 +233,22 @@ impl<'r> Columns<'r> {
             previous: self.unsigned()?,
             at: self.time()?,
             kind: self.code(EntryKind::from_code)?,
-            changes: self.books()?,
+            changes: self.spent()?,
             available_after: self.map(SignedAmount::new)?,
             held_after: self.amount()?,
             hold: self.optional_hold_id()?,
-            key: self.optional(|key: &str| OperationKey::new(key))?,
-            arguments: self.optional(|bytes: &[u8]| array(bytes).map(ArgumentsHash))?,
             label: self.optional(|label: &str| Label::new(label))?,
             body: Arc::from(self.get::<&[u8]>()?),
-            metadata: self.get::<Option<&[u8]>>()?.map(Metadata::from_stored),
             hash: ChainHash(self.bytes()?),
+            key: None,
+            arguments: None,
+            metadata: None,
             account: account.cloned().map_or_else(placeholder, Ok)?,
         };
+        self.read_rest(&mut entry.changes)?;
+        entry.key = self.optional(|key: &str| OperationKey::new(key))?;
+        entry.arguments = self.optional(|bytes: &[u8]| array(bytes).map(ArgumentsHash))?;
+        entry.metadata = self.get::<Option<&[u8]>>()?.map(Metadata::from_stored);
         if account.is_none() {
             entry.account = self.account_id()?;
         }

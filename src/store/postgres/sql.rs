@@ -38,24 +38,42 @@ macro_rules! account_columns {
     () => {
         "account_no, id, asset, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, \
          grace, late, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
-         revenue_promo, lots_free, last_lot, last_budget, budgets, open_holds, lapsed_holds, seq, head, last_position, last_at, \
+         revenue_promo, lots_free, last_lot, last_budget, budgets, lapsed_holds, open_holds, seq, head, last_position, last_at, \
          closed, archived, pruned, checkpoint"
+    };
+}
+
+/// What a hold has when it is opened, as nearly all are: the other columns have defaults.
+macro_rules! open_hold_columns {
+    () => {
+        "hold_no, account_no, key, request, attempt, token, pinned, held, opened_at, deadline, due, seq"
     };
 }
 
 macro_rules! hold_columns {
     () => {
-        "hold_no, account_no, key, request, attempt, token, state, pinned, takes, held, held_at_close, reported, \
-         reported_tokens, provisional, provisional_tokens, settled_as, settled_as_tokens, actual, actual_tokens, captured, \
-         written_off, refunded, opened_at, deadline, closed_at, due, seq"
+        concat!(
+            open_hold_columns!(),
+            ", state, takes, held_at_close, reported, reported_tokens, provisional, provisional_tokens, settled_as, \
+             settled_as_tokens, actual, actual_tokens, captured, written_off, refunded, closed_at"
+        )
+    };
+}
+
+/// What an entry says of a hold and nothing else, as nearly all do: the other columns have defaults.
+macro_rules! hold_entry_columns {
+    () => {
+        "position, account_no, seq, previous, at, kind, available, held, revenue, available_after, held_after, request, \
+         attempt, label, body, hash"
     };
 }
 
 macro_rules! entry_columns {
     () => {
-        "position, account_no, seq, previous, at, kind, available, held, revenue, funding, promotion, breakage, write_off, \
-         available_promo, held_promo, revenue_promo, available_after, held_after, request, attempt, key, arguments, label, \
-         body, metadata, hash"
+        concat!(
+            hold_entry_columns!(),
+            ", funding, promotion, breakage, write_off, available_promo, held_promo, revenue_promo, key, arguments, metadata"
+        )
     };
 }
 
@@ -116,21 +134,44 @@ pub(super) const INSERT_ACCOUNT: &str = concat!(
      $33::bigint[], $34::bytea[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], \
      $40::bigint[]) x where b.bucket = $1"
 );
+macro_rules! place_of_account {
+    () => {
+        " cross join lateral (select a.ctid place from prepaid.accounts a where a.bucket = $1 \
+         and a.account_no between x.account_no and x.account_no order by a.account_no limit 1) f \
+         where t.bucket = $1 and t.ctid = f.place"
+    };
+}
+
+macro_rules! update_account {
+    ($set:literal, $arrays:literal, $names:literal) => {
+        concat!(
+            "update prepaid.accounts t set available = x.available, held = x.held, revenue = x.revenue, \
+             open_holds = x.open_holds, seq = x.seq, head = x.head, last_position = x.last_position, last_at = x.last_at",
+            $set,
+            " from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[], \
+             $9::bigint[], $10::bigint[]",
+            $arrays,
+            ") x(account_no, available, held, revenue, open_holds, seq, head, last_position, last_at",
+            $names,
+            ")",
+            place_of_account!()
+        )
+    };
+}
+/// What holds change in accounts: primary key.
+pub(super) const UPDATE_BALANCE: &str = update_account!("", "", "");
 /// Accounts' money and the ends of their journals: primary key.
-pub(super) const UPDATE_ACCOUNT: &str = "update prepaid.accounts t set available = x.available, held = x.held, \
-     revenue = x.revenue, funding = x.funding, promotion = x.promotion, breakage = x.breakage, write_off = x.write_off, \
+pub(super) const UPDATE_ACCOUNT: &str = update_account!(
+    ", funding = x.funding, promotion = x.promotion, breakage = x.breakage, write_off = x.write_off, \
      available_promo = x.available_promo, held_promo = x.held_promo, revenue_promo = x.revenue_promo, \
-     lots_free = x.lots_free, open_holds = x.open_holds, lapsed_holds = x.lapsed_holds, seq = x.seq, head = x.head, \
-     last_position = x.last_position, last_at = x.last_at from unnest($2::bigint[], $3::bigint[], $4::bigint[], \
-     $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
-     $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bytea[], $18::bigint[], $19::bigint[]) \
-     x(account_no, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
-     revenue_promo, lots_free, open_holds, lapsed_holds, seq, head, last_position, last_at) \
-     cross join lateral (select a.ctid place from prepaid.accounts a where a.bucket = $1 \
-     and a.account_no between x.account_no and x.account_no order by a.account_no limit 1) f \
-     where t.bucket = $1 and t.ctid = f.place";
+     lots_free = x.lots_free, lapsed_holds = x.lapsed_holds",
+    ", $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], \
+     $18::bigint[], $19::bigint[]",
+    ", funding, promotion, breakage, write_off, available_promo, held_promo, revenue_promo, lots_free, lapsed_holds"
+);
 /// What accounts are held to, how many lots and budgets they have, and how much of their past is archived: primary key.
-pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set status = x.status, credit = x.credit, \
+pub(super) const UPDATE_ACCOUNT_TERMS: &str = concat!(
+    "update prepaid.accounts t set status = x.status, credit = x.credit, \
      debt = x.debt, open_holds_max = x.open_holds_max, hold_max = x.hold_max, held_max = x.held_max, ceiling = x.ceiling, \
      on_lapse = x.on_lapse, overrun = x.overrun, ttl = x.ttl, grace = x.grace, late = x.late, last_lot = x.last_lot, \
      last_budget = x.last_budget, budgets = x.budgets, closed = x.closed, archived = x.archived, pruned = x.pruned, \
@@ -139,9 +180,9 @@ pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set sta
      $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
      $19::bigint[], $20::bigint[], $21::bigint[]) \
      x(account_no, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, grace, late, \
-     last_lot, last_budget, budgets, closed, archived, pruned, checkpoint) cross join lateral (select a.ctid place \
-     from prepaid.accounts a where a.bucket = $1 and a.account_no between x.account_no and x.account_no \
-     order by a.account_no limit 1) f where t.bucket = $1 and t.ctid = f.place";
+     last_lot, last_budget, budgets, closed, archived, pruned, checkpoint)",
+    place_of_account!()
+);
 
 /// What keys lead to: a hold, or the operation an entry records. Primary keys.
 pub(super) const SELECT_KEYED: &str = concat!(
@@ -181,29 +222,55 @@ pub(super) const SELECT_DUE: &str = concat!(
     account_name!("h"),
     ", request, attempt, state from prepaid.holds h where h.bucket = $1 and h.due <= $2 order by h.due, h.hold_no limit $3"
 );
+macro_rules! insert_hold {
+    ($columns:expr, $arrays:literal) => {
+        concat!(
+            "insert into prepaid.holds as t (bucket, ",
+            $columns,
+            ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bytea[], \
+             $5::text[], $6::bigint[], $7::bytea[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
+             $13::bigint[]",
+            $arrays,
+            ") x where b.bucket = $1"
+        )
+    };
+}
+/// New holds that are open.
+pub(super) const INSERT_OPEN_HOLD: &str = insert_hold!(open_hold_columns!(), "");
 /// New holds.
-pub(super) const INSERT_HOLD: &str = concat!(
-    "insert into prepaid.holds as t (bucket, ",
+pub(super) const INSERT_HOLD: &str = insert_hold!(
     hold_columns!(),
-    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::text[], \
-     $6::bigint[], $7::bytea[], $8::smallint[], $9::bytea[], $10::bytea[], $11::bigint[], $12::bigint[], $13::bigint[], \
-     $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], \
-     $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], \
-     $28::bigint[]) x where b.bucket = $1"
+    ", $14::smallint[], $15::bytea[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], \
+     $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[]"
 );
+
+macro_rules! update_hold {
+    ($set:literal, $arrays:literal, $names:literal) => {
+        concat!(
+            "update prepaid.holds t set state = x.state, held = x.held, held_at_close = x.held_at_close, \
+             settled_as = x.settled_as, settled_as_tokens = x.settled_as_tokens, actual = x.actual, \
+             actual_tokens = x.actual_tokens, captured = x.captured, closed_at = x.closed_at, due = x.due, seq = x.seq",
+            $set,
+            " from unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
+             $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]",
+            $arrays,
+            ") x(hold_no, state, held, held_at_close, settled_as, settled_as_tokens, actual, actual_tokens, captured, \
+             closed_at, due, seq",
+            $names,
+            ") cross join lateral (select h.ctid place from prepaid.holds h where h.bucket = $1 and h.hold_no = x.hold_no \
+             limit 1) f where t.bucket = $1 and t.ctid = f.place"
+        )
+    };
+}
+/// What closing changes in holds: primary key; the partial index because `due` changes.
+pub(super) const UPDATE_CLOSED_HOLD: &str = update_hold!("", "", "");
 /// What changes in holds: primary key; the partial index only when `due` changes.
-pub(super) const UPDATE_HOLD: &str = "update prepaid.holds t set state = x.state, takes = x.takes, held = x.held, \
-     held_at_close = x.held_at_close, reported = x.reported, reported_tokens = x.reported_tokens, \
-     provisional = x.provisional, provisional_tokens = x.provisional_tokens, settled_as = x.settled_as, \
-     settled_as_tokens = x.settled_as_tokens, actual = x.actual, actual_tokens = x.actual_tokens, captured = x.captured, \
-     written_off = x.written_off, refunded = x.refunded, deadline = x.deadline, closed_at = x.closed_at, due = x.due, seq = x.seq \
-     from unnest($2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], \
-     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
-     $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[]) \
-     x(hold_no, state, takes, held, held_at_close, reported, reported_tokens, provisional, provisional_tokens, settled_as, \
-     settled_as_tokens, actual, actual_tokens, captured, written_off, refunded, deadline, closed_at, due, seq) \
-     cross join lateral (select h.ctid place from prepaid.holds h where h.bucket = $1 and h.hold_no = x.hold_no limit 1) f \
-     where t.bucket = $1 and t.ctid = f.place";
+pub(super) const UPDATE_HOLD: &str = update_hold!(
+    ", takes = x.takes, reported = x.reported, reported_tokens = x.reported_tokens, provisional = x.provisional, \
+     provisional_tokens = x.provisional_tokens, written_off = x.written_off, refunded = x.refunded, deadline = x.deadline",
+    ", $14::bytea[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[]",
+    ", takes, reported, reported_tokens, provisional, provisional_tokens, written_off, refunded, deadline"
+);
 
 /// Lots by their numbers: primary key.
 pub(super) const SELECT_LOT: &str = concat!(
@@ -286,15 +353,26 @@ pub(super) const UPSERT_WINDOW: &str = concat!(
      on conflict (bucket, account_no, budget_no, start) do update set used = excluded.used, held = excluded.held"
 );
 
+macro_rules! insert_entry {
+    ($columns:expr, $arrays:literal) => {
+        concat!(
+            "insert into prepaid.entries as t (bucket, ",
+            $columns,
+            ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bigint[], \
+             $5::bigint[], $6::bigint[], $7::smallint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], \
+             $12::bigint[], $13::text[], $14::bigint[], $15::text[], $16::bytea[], $17::bytea[]",
+            $arrays,
+            ") x where b.bucket = $1"
+        )
+    };
+}
+/// New entries that say what became of holds.
+pub(super) const INSERT_HOLD_ENTRY: &str = insert_entry!(hold_entry_columns!(), "");
 /// New entries.
-pub(super) const INSERT_ENTRY: &str = concat!(
-    "insert into prepaid.entries as t (bucket, ",
+pub(super) const INSERT_ENTRY: &str = insert_entry!(
     entry_columns!(),
-    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bigint[], \
-     $5::bigint[], $6::bigint[], $7::smallint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], \
-     $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
-     $19::bigint[], $20::text[], $21::bigint[], $22::text[], $23::bytea[], $24::text[], $25::bytea[], $26::bytea[], \
-     $27::bytea[]) x where b.bucket = $1"
+    ", $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::text[], \
+     $26::bytea[], $27::bytea[]"
 );
 /// Entries in commit order: primary key.
 pub(super) const SELECT_FEED: &str = concat!(
@@ -412,9 +490,10 @@ mod tests {
     /// Every statement that runs inside a bucket, by name.
     const OF_A_BUCKET: &[(&str, &str)] = &statements! {
         LOCK_BUCKET SELECT_BUCKET UPDATE_BUCKET SELECT_NAMED_ACCOUNTS SELECT_ACCOUNTS INSERT_ACCOUNT
-        UPDATE_ACCOUNT UPDATE_ACCOUNT_TERMS SELECT_KEYED SELECT_KEY INSERT_KEY SELECT_HOLD SELECT_OVERDUE SELECT_PENDING
-        SELECT_DUE INSERT_HOLD UPDATE_HOLD SELECT_LOT SELECT_LIVE_LOTS SELECT_DUE_LOTS INSERT_LOT UPDATE_LOT
-        SELECT_SCOPE_BUDGETS SELECT_BUDGETS UPSERT_BUDGET SELECT_WINDOW SELECT_WINDOWS UPSERT_WINDOW INSERT_ENTRY
+        UPDATE_BALANCE UPDATE_ACCOUNT UPDATE_ACCOUNT_TERMS SELECT_KEYED SELECT_KEY INSERT_KEY SELECT_HOLD SELECT_OVERDUE SELECT_PENDING
+        SELECT_DUE INSERT_OPEN_HOLD INSERT_HOLD UPDATE_CLOSED_HOLD UPDATE_HOLD SELECT_LOT SELECT_LIVE_LOTS SELECT_DUE_LOTS INSERT_LOT UPDATE_LOT
+        SELECT_SCOPE_BUDGETS SELECT_BUDGETS UPSERT_BUDGET SELECT_WINDOW SELECT_WINDOWS UPSERT_WINDOW
+        INSERT_HOLD_ENTRY INSERT_ENTRY
         SELECT_FEED SELECT_MILESTONE SELECT_CHAIN SCAN_ACCOUNTS SCAN_HOLDS SCAN_ENTRIES SCAN_LOTS SCAN_BUDGETS
         SCAN_WINDOWS SCAN_KEYS SCAN_CHECKPOINTS SELECT_PRUNED UPDATE_PRUNED DELETE_ENTRIES DELETE_HOLDS DELETE_LOTS
         DELETE_WINDOWS CLEAR_KEYS

@@ -3,46 +3,59 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::postgres::{PgArguments, PgConnection, Postgres};
-use sqlx::{Arguments, AssertSqlSafe, Encode, Type};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgArguments, PgConnection};
 
+use super::bind::{self, count, of_bucket, one};
 use super::fault::of_statement;
 use super::sql;
-use crate::kernel::{ChangeSet, Counters, KeyTarget};
-use crate::model::{
-    Account, Amount, ArgumentsHash, Books, Budget, BudgetWindow, Entry, Hold, HoldId, KeyHash, Label, Lot, Metadata,
-    OperationKey, Pinned, Quantity, Scope, SignedAmount, Timestamp, encode_takes,
-};
+use crate::kernel::{ChangeSet, Counters, KeyTarget, Snapshot};
+use crate::model::{Account, Books, Budget, BudgetWindow, Entry, Hold, KeyHash, Lot, Pinned, SignedAmount, Timestamp};
 use crate::store::StoreError;
 
 /// The rows of one kind that a batch changed.
 #[derive(Clone, Copy)]
 pub(super) enum Piece<'a> {
     NewAccounts(&'a [Arc<Account>]),
+    Balances(&'a [Arc<Account>]),
     Accounts(&'a [Arc<Account>]),
+    OpenHolds(&'a [Arc<Hold>]),
     NewHolds(&'a [Arc<Hold>]),
+    ClosedHolds(&'a [Arc<Hold>]),
     Holds(&'a [Arc<Hold>]),
     NewLots(&'a [Arc<Lot>]),
     Lots(&'a [Arc<Lot>]),
     Budgets(&'a [Arc<Budget>]),
     Windows(&'a [BudgetWindow]),
+    HoldEntries(&'a [Entry]),
     Entries(&'a [Entry]),
     Keys(&'a [(KeyHash, KeyTarget)]),
     Bucket(Counters, Option<Timestamp>, i64),
 }
 
 /// The pieces of a batch that have rows; the bucket's own comes last.
-pub(super) fn pieces(changes: &ChangeSet, version: i64) -> Vec<Piece<'_>> {
+///
+/// Most columns of most rows are as they were, or as their defaults: a batch of reserves and settlements alone, as nearly all
+/// are, sends half of them.
+pub(super) fn pieces<'a>(changes: &'a ChangeSet, before: &Snapshot, version: i64) -> Vec<Piece<'a>> {
+    let ChangeSet { accounts, new_holds, holds, entries, .. } = changes;
+    let spent =
+        |account: &Arc<Account>| before.accounts.get(&account.id).is_some_and(|was| is_only_spent(account, was));
+    let closed = |hold: &Arc<Hold>| before.holds.get(&hold.key).is_some_and(|was| is_only_closed(hold, was));
     let mut pieces = vec![
         Piece::NewAccounts(&changes.new_accounts),
-        Piece::Accounts(&changes.accounts),
-        Piece::NewHolds(&changes.new_holds),
-        Piece::Holds(&changes.holds),
+        if accounts.iter().all(spent) { Piece::Balances(accounts) } else { Piece::Accounts(accounts) },
+        if new_holds.iter().all(|hold| is_only_open(hold)) {
+            Piece::OpenHolds(new_holds)
+        } else {
+            Piece::NewHolds(new_holds)
+        },
+        if holds.iter().all(closed) { Piece::ClosedHolds(holds) } else { Piece::Holds(holds) },
         Piece::NewLots(&changes.new_lots),
         Piece::Lots(&changes.lots),
         Piece::Budgets(&changes.budgets),
         Piece::Windows(&changes.windows),
-        Piece::Entries(&changes.entries),
+        if entries.iter().all(is_only_of_hold) { Piece::HoldEntries(entries) } else { Piece::Entries(entries) },
         Piece::Keys(&changes.keys),
         Piece::Bucket(changes.counters, changes.pause, version),
     ];
@@ -145,43 +158,22 @@ pub(super) async fn write_terms(
     prepared: bool,
 ) -> Result<(), StoreError> {
     let mut arguments = of_bucket(bucket)?;
-    bind_terms(&mut arguments, accounts)?;
+    bind::terms(&mut arguments, accounts)?;
     let query = sqlx::query_with(sql::UPDATE_ACCOUNT_TERMS, arguments).persistent(prepared);
     query.execute(connection).await.map(drop).map_err(of_statement)
-}
-
-/// Arguments that begin with the bucket.
-pub(super) fn of_bucket(bucket: i16) -> Result<PgArguments, StoreError> {
-    let mut arguments = PgArguments::default();
-    one(&mut arguments, bucket)?;
-    Ok(arguments)
-}
-
-/// One more argument.
-pub(super) fn one<'a, T: Encode<'a, Postgres> + Type<Postgres>>(
-    arguments: &mut PgArguments,
-    value: T,
-) -> Result<(), StoreError> {
-    arguments.add(value).map_err(|error| of_statement(sqlx::Error::Encode(error)))
-}
-
-/// One more argument: a column of all rows.
-fn column<'a, R, T>(arguments: &mut PgArguments, rows: &'a [R], value: impl FnMut(&'a R) -> T) -> Result<(), StoreError>
-where
-    Vec<T>: Encode<'a, Postgres> + Type<Postgres>,
-{
-    one(arguments, rows.iter().map(value).collect::<Vec<T>>())
 }
 
 impl<'a> Piece<'a> {
     fn is_empty(&self) -> bool {
         match self {
-            Self::NewAccounts(rows) | Self::Accounts(rows) => rows.is_empty(),
-            Self::NewHolds(rows) | Self::Holds(rows) => rows.is_empty(),
+            Self::NewAccounts(rows) | Self::Balances(rows) | Self::Accounts(rows) => rows.is_empty(),
+            Self::OpenHolds(rows) | Self::NewHolds(rows) | Self::ClosedHolds(rows) | Self::Holds(rows) => {
+                rows.is_empty()
+            }
             Self::NewLots(rows) | Self::Lots(rows) => rows.is_empty(),
             Self::Budgets(rows) => rows.is_empty(),
             Self::Windows(rows) => rows.is_empty(),
-            Self::Entries(rows) => rows.is_empty(),
+            Self::HoldEntries(rows) | Self::Entries(rows) => rows.is_empty(),
             Self::Keys(rows) => rows.is_empty(),
             Self::Bucket(..) => false,
         }
@@ -200,19 +192,27 @@ impl<'a> Piece<'a> {
             Self::Entries(_) => 1 << 8,
             Self::Keys(_) => 1 << 9,
             Self::Bucket(..) => 1 << 10,
+            Self::Balances(_) => 1 << 11,
+            Self::OpenHolds(_) => 1 << 12,
+            Self::ClosedHolds(_) => 1 << 13,
+            Self::HoldEntries(_) => 1 << 14,
         }
     }
 
     fn statement(&self) -> &'static str {
         match self {
             Self::NewAccounts(_) => sql::INSERT_ACCOUNT,
+            Self::Balances(_) => sql::UPDATE_BALANCE,
             Self::Accounts(_) => sql::UPDATE_ACCOUNT,
+            Self::OpenHolds(_) => sql::INSERT_OPEN_HOLD,
             Self::NewHolds(_) => sql::INSERT_HOLD,
+            Self::ClosedHolds(_) => sql::UPDATE_CLOSED_HOLD,
             Self::Holds(_) => sql::UPDATE_HOLD,
             Self::NewLots(_) => sql::INSERT_LOT,
             Self::Lots(_) => sql::UPDATE_LOT,
             Self::Budgets(_) => sql::UPSERT_BUDGET,
             Self::Windows(_) => sql::UPSERT_WINDOW,
+            Self::HoldEntries(_) => sql::INSERT_HOLD_ENTRY,
             Self::Entries(_) => sql::INSERT_ENTRY,
             Self::Keys(_) => sql::INSERT_KEY,
             Self::Bucket(..) => sql::UPDATE_BUCKET,
@@ -221,33 +221,20 @@ impl<'a> Piece<'a> {
 
     fn bind(&self, arguments: &mut PgArguments) -> Result<(), StoreError> {
         match self {
-            Self::NewAccounts(rows) => bind_new_accounts(arguments, rows),
-            Self::Accounts(rows) => bind_accounts(arguments, rows),
-            Self::NewHolds(rows) => bind_new_holds(arguments, rows),
-            Self::Holds(rows) => bind_holds(arguments, rows),
-            Self::NewLots(rows) => bind_new_lots(arguments, rows),
-            Self::Lots(rows) => {
-                column(arguments, rows, |lot| lot.account_number)?;
-                column(arguments, rows, |lot| i64::from(lot.number))?;
-                column(arguments, rows, |lot| lot.free.minor_units())
-            }
-            Self::Budgets(rows) => bind_budgets(arguments, rows),
-            Self::Windows(rows) => {
-                column(arguments, rows, |window| window.key.account)?;
-                column(arguments, rows, |window| i64::from(window.key.budget))?;
-                column(arguments, rows, |window| window.key.start.as_micros())?;
-                column(arguments, rows, |window| count(window.used))?;
-                column(arguments, rows, |window| count(window.held))
-            }
-            Self::Entries(rows) => bind_entries(arguments, rows),
-            Self::Keys(rows) => {
-                column(arguments, rows, |(key, _)| key.as_bytes())?;
-                column(arguments, rows, |(_, target)| match target {
-                    KeyTarget::Hold(number) => *number,
-                    KeyTarget::Entry(position) => count(*position).saturating_neg(),
-                    KeyTarget::Gone => 0,
-                })
-            }
+            Self::NewAccounts(rows) => bind::new_accounts(arguments, rows),
+            Self::Balances(rows) => bind::balances(arguments, rows),
+            Self::Accounts(rows) => bind::accounts(arguments, rows),
+            Self::OpenHolds(rows) => bind::open_holds(arguments, rows),
+            Self::NewHolds(rows) => bind::new_holds(arguments, rows),
+            Self::ClosedHolds(rows) => bind::closed_holds(arguments, rows),
+            Self::Holds(rows) => bind::holds(arguments, rows),
+            Self::NewLots(rows) => bind::new_lots(arguments, rows),
+            Self::Lots(rows) => bind::lots(arguments, rows),
+            Self::Budgets(rows) => bind::budgets(arguments, rows),
+            Self::Windows(rows) => bind::windows(arguments, rows),
+            Self::HoldEntries(rows) => bind::hold_entries(arguments, rows),
+            Self::Entries(rows) => bind::entries(arguments, rows),
+            Self::Keys(rows) => bind::keys(arguments, rows),
             Self::Bucket(Counters { position, hold, account }, pause, version) => {
                 one(arguments, count(*position))?;
                 one(arguments, *hold)?;
@@ -259,203 +246,170 @@ impl<'a> Piece<'a> {
     }
 }
 
-fn bind_new_accounts(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
-    column(arguments, rows, |account| account.number)?;
-    column(arguments, rows, |account| account.id.as_str())?;
-    column(arguments, rows, |account| account.asset.to_string())?;
-    bind_limits(arguments, rows, |account| account)?;
-    bind_books(arguments, rows, |account| &account.books)?;
-    column(arguments, rows, |account| account.lots_free.minor_units())?;
-    bind_counts(arguments, rows, |account| account)?;
-    bind_end(arguments, rows)?;
-    bind_past(arguments, rows, |account| account)
+/// Whether a hold that was made is as [`sql::INSERT_OPEN_HOLD`] leaves it.
+fn is_only_open(hold: &Hold) -> bool {
+    let Hold { number, account_number, key, token, held, opened_at, deadline, due, seq, .. } = *hold;
+    let new = Hold::new(hold.id.clone(), number, account_number, key, Pinned::of(hold), opened_at);
+    *hold == Hold { token, held, deadline, due, seq, ..new }
 }
 
-fn bind_accounts(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
-    column(arguments, rows, |account| account.number)?;
-    bind_books(arguments, rows, |account| &account.books)?;
-    column(arguments, rows, |account| account.lots_free.minor_units())?;
-    bind_end(arguments, rows)
+/// Whether a hold differs from what it was only in what [`sql::UPDATE_CLOSED_HOLD`] changes.
+fn is_only_closed(hold: &Hold, before: &Hold) -> bool {
+    let Hold { state, held, held_at_close, settled_as, actual, captured, closed_at, due, seq, .. } = *hold;
+    let before = before.clone();
+    *hold == Hold { state, held, held_at_close, settled_as, actual, captured, closed_at, due, seq, ..before }
 }
 
-fn bind_terms(arguments: &mut PgArguments, rows: &[&Account]) -> Result<(), StoreError> {
-    column(arguments, rows, |account| account.number)?;
-    bind_limits(arguments, rows, |account| *account)?;
-    bind_counts(arguments, rows, |account| *account)?;
-    bind_past(arguments, rows, |account| *account)
+/// Whether an account differs from what it was only in what [`sql::UPDATE_BALANCE`] changes, terms aside.
+fn is_only_spent(account: &Account, before: &Account) -> bool {
+    let rest = |account: &Account| Books { available: ZERO, held: ZERO, revenue: ZERO, ..account.books };
+    rest(account) == rest(before)
+        && (account.lots_free, account.lapsed_holds) == (before.lots_free, before.lapsed_holds)
 }
 
-fn bind_limits<'a, R>(
-    arguments: &mut PgArguments,
-    rows: &'a [R],
-    of: impl Fn(&'a R) -> &'a Account,
-) -> Result<(), StoreError> {
-    column(arguments, rows, |row| i16::from(of(row).status.code()))?;
-    column(arguments, rows, |row| of(row).limits.credit.minor_units())?;
-    column(arguments, rows, |row| of(row).limits.debt.map(Amount::minor_units))?;
-    column(arguments, rows, |row| of(row).limits.open_holds.map(i64::from))?;
-    column(arguments, rows, |row| of(row).limits.hold.map(Amount::minor_units))?;
-    column(arguments, rows, |row| of(row).limits.held.map(Amount::minor_units))?;
-    column(arguments, rows, |row| of(row).limits.ceiling.map(Amount::minor_units))?;
-    column(arguments, rows, |row| i16::from(of(row).policy.on_lapse.code()))?;
-    column(arguments, rows, |row| i16::from(of(row).policy.overrun.code()))?;
-    column(arguments, rows, |row| micros(of(row).policy.lease.ttl))?;
-    column(arguments, rows, |row| micros(of(row).policy.lease.grace))?;
-    column(arguments, rows, |row| micros(of(row).policy.lease.late))
+/// Whether an entry is as [`sql::INSERT_HOLD_ENTRY`] leaves it.
+fn is_only_of_hold(entry: &Entry) -> bool {
+    let spent = Books { available: ZERO, held: ZERO, revenue: ZERO, ..entry.changes };
+    spent == Books::default() && entry.key.is_none() && entry.arguments.is_none() && entry.metadata.is_none()
 }
 
-fn bind_counts<'a, R>(
-    arguments: &mut PgArguments,
-    rows: &'a [R],
-    of: impl Fn(&'a R) -> &'a Account,
-) -> Result<(), StoreError> {
-    column(arguments, rows, |row| i64::from(of(row).last_lot))?;
-    column(arguments, rows, |row| i64::from(of(row).last_budget))?;
-    column(arguments, rows, |row| i64::from(of(row).budgets))
-}
+const ZERO: SignedAmount = SignedAmount::ZERO;
 
-fn bind_past<'a, R>(
-    arguments: &mut PgArguments,
-    rows: &'a [R],
-    of: impl Fn(&'a R) -> &'a Account,
-) -> Result<(), StoreError> {
-    column(arguments, rows, |row| count(of(row).past.closed))?;
-    column(arguments, rows, |row| count(of(row).past.archived))?;
-    column(arguments, rows, |row| count(of(row).past.pruned))?;
-    column(arguments, rows, |row| count(of(row).past.checkpoint))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        AccountId, Amount, ArgumentsHash, Asset, ChainHash, EntryKind, HoldId, HoldState, Label, Limits, Metadata,
+        OperationKey, Policy, Quantity, RequestId, Take,
+    };
 
-fn bind_end(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
-    column(arguments, rows, |account| i64::from(account.open_holds))?;
-    column(arguments, rows, |account| i64::from(account.lapsed_holds))?;
-    column(arguments, rows, |account| count(account.seq))?;
-    column(arguments, rows, |account| account.head.as_bytes())?;
-    column(arguments, rows, |account| count(account.last_position))?;
-    column(arguments, rows, |account| account.last_entry_at.as_micros())
-}
+    const ONE: Amount = Amount::MAX;
+    const MANY: Quantity = Quantity { cost: ONE, tokens: 1 };
 
-fn bind_books<'a, R>(
-    arguments: &mut PgArguments,
-    rows: &'a [R],
-    of: impl Fn(&'a R) -> &'a Books,
-) -> Result<(), StoreError> {
-    let columns: [fn(&Books) -> SignedAmount; 10] = [
-        |books| books.available,
-        |books| books.held,
-        |books| books.revenue,
-        |books| books.funding,
-        |books| books.promotion,
-        |books| books.breakage,
-        |books| books.write_off,
-        |books| books.available_promo,
-        |books| books.held_promo,
-        |books| books.revenue_promo,
-    ];
-    columns.iter().try_for_each(|value| column(arguments, rows, |row| value(of(row)).minor_units()))
-}
+    fn hold() -> Hold {
+        let pinned =
+            Pinned { terms: None, direct: false, policy: Policy::default(), ceiling: None, windows: Vec::new() };
+        let id = HoldId::first(RequestId::new("request").unwrap());
+        Hold::new(id, 1, 1, KeyHash([1; 16]), pinned, Timestamp::from_micros(1))
+    }
 
-fn bind_new_holds(arguments: &mut PgArguments, rows: &[Arc<Hold>]) -> Result<(), StoreError> {
-    column(arguments, rows, |hold| hold.number)?;
-    column(arguments, rows, |hold| hold.account_number)?;
-    column(arguments, rows, |hold| hold.key.as_bytes())?;
-    column(arguments, rows, |hold| hold.id.request().as_str())?;
-    column(arguments, rows, |hold| i64::from(hold.id.attempt()))?;
-    column(arguments, rows, |hold| hold.token.as_bytes())?;
-    column(arguments, rows, |hold| i16::from(hold.state.code()))?;
-    column(arguments, rows, |hold| Pinned::of(hold).encode())?;
-    column(arguments, rows, |hold| encode_takes(&hold.takes))?;
-    bind_money(arguments, rows)?;
-    column(arguments, rows, |hold| hold.opened_at.as_micros())?;
-    bind_times(arguments, rows)
-}
+    fn take() -> Vec<Take> {
+        vec![Take { lot: 1, held: ONE, used: ONE, forfeited: ONE }]
+    }
 
-fn bind_holds(arguments: &mut PgArguments, rows: &[Arc<Hold>]) -> Result<(), StoreError> {
-    column(arguments, rows, |hold| hold.number)?;
-    column(arguments, rows, |hold| i16::from(hold.state.code()))?;
-    column(arguments, rows, |hold| encode_takes(&hold.takes))?;
-    bind_money(arguments, rows)?;
-    bind_times(arguments, rows)
-}
+    #[test]
+    fn hold_that_is_more_than_open_is_written_whole() {
+        let open = Hold { held: ONE, due: None, seq: 7, deadline: Timestamp::from_micros(9), ..hold() };
+        assert!(is_only_open(&open));
+        let more: [fn(&mut Hold); 11] = [
+            |hold| hold.state = HoldState::Settled,
+            |hold| hold.takes = take(),
+            |hold| hold.held_at_close = ONE,
+            |hold| hold.reported = MANY,
+            |hold| hold.provisional = MANY,
+            |hold| hold.settled_as = Some(Quantity::ZERO),
+            |hold| hold.actual = Some(Quantity::ZERO),
+            |hold| hold.captured = ONE,
+            |hold| hold.written_off = ONE,
+            |hold| hold.refunded = ONE,
+            |hold| hold.closed_at = Some(Timestamp::from_micros(0)),
+        ];
+        for (case, change) in more.iter().enumerate() {
+            let mut hold = open.clone();
+            change(&mut hold);
+            assert!(!is_only_open(&hold), "{case}");
+        }
+    }
 
-fn bind_money(arguments: &mut PgArguments, rows: &[Arc<Hold>]) -> Result<(), StoreError> {
-    let cost = |quantity: Quantity| quantity.cost.minor_units();
-    let tokens = |quantity: Quantity| count(quantity.tokens);
-    column(arguments, rows, |hold| hold.held.minor_units())?;
-    column(arguments, rows, |hold| hold.held_at_close.minor_units())?;
-    column(arguments, rows, |hold| cost(hold.reported))?;
-    column(arguments, rows, |hold| tokens(hold.reported))?;
-    column(arguments, rows, |hold| cost(hold.provisional))?;
-    column(arguments, rows, |hold| tokens(hold.provisional))?;
-    column(arguments, rows, |hold| hold.settled_as.map(cost))?;
-    column(arguments, rows, |hold| hold.settled_as.map(tokens))?;
-    column(arguments, rows, |hold| hold.actual.map(cost))?;
-    column(arguments, rows, |hold| hold.actual.map(tokens))?;
-    column(arguments, rows, |hold| hold.captured.minor_units())?;
-    column(arguments, rows, |hold| hold.written_off.minor_units())?;
-    column(arguments, rows, |hold| hold.refunded.minor_units())
-}
+    #[test]
+    fn hold_that_changed_by_more_than_its_close_is_written_whole() {
+        let before = Hold { reported: MANY, takes: take(), ..hold() };
+        let (state, closed_at) = (HoldState::Settled, Some(Timestamp::from_micros(2)));
+        let quantity = Some(Quantity::ZERO);
+        let closed = Hold { state, closed_at, settled_as: quantity, actual: quantity, ..before.clone() };
+        let closed = Hold { held_at_close: ONE, captured: ONE, due: None, seq: 8, ..closed };
+        assert!(is_only_closed(&closed, &before));
+        let more: [fn(&mut Hold); 6] = [
+            |hold| hold.takes = Vec::new(),
+            |hold| hold.reported = Quantity::ZERO,
+            |hold| hold.provisional = MANY,
+            |hold| hold.written_off = ONE,
+            |hold| hold.refunded = ONE,
+            |hold| hold.deadline = Timestamp::from_micros(0),
+        ];
+        for (case, change) in more.iter().enumerate() {
+            let mut hold = closed.clone();
+            change(&mut hold);
+            assert!(!is_only_closed(&hold, &before), "{case}");
+        }
+    }
 
-fn bind_times(arguments: &mut PgArguments, rows: &[Arc<Hold>]) -> Result<(), StoreError> {
-    column(arguments, rows, |hold| hold.deadline.as_micros())?;
-    column(arguments, rows, |hold| hold.closed_at.map(Timestamp::as_micros))?;
-    column(arguments, rows, |hold| hold.due.map(Timestamp::as_micros))?;
-    column(arguments, rows, |hold| count(hold.seq))
-}
+    #[test]
+    fn account_that_changed_by_more_than_holds_is_written_whole() {
+        let (limits, policy) = (Limits::default(), Policy::default());
+        let id = AccountId::new("alice").unwrap();
+        let before = Account::new(id, 1, Asset::USD, limits, policy, ChainHash::default());
+        let mut spent = before.clone();
+        spent.books = Books { available: ONE.signed(), held: ONE.signed(), revenue: ONE.signed(), ..before.books };
+        (spent.open_holds, spent.seq, spent.last_position) = (1, 2, 3);
+        assert!(is_only_spent(&spent, &before));
+        let more: [fn(&mut Account); 9] = [
+            |account| account.books.funding = ONE.signed(),
+            |account| account.books.promotion = ONE.signed(),
+            |account| account.books.breakage = ONE.signed(),
+            |account| account.books.write_off = ONE.signed(),
+            |account| account.books.available_promo = ONE.signed(),
+            |account| account.books.held_promo = ONE.signed(),
+            |account| account.books.revenue_promo = ONE.signed(),
+            |account| account.lots_free = ONE,
+            |account| account.lapsed_holds = 1,
+        ];
+        for (case, change) in more.iter().enumerate() {
+            let mut account = spent.clone();
+            change(&mut account);
+            assert!(!is_only_spent(&account, &before), "{case}");
+        }
+    }
 
-fn bind_new_lots(arguments: &mut PgArguments, rows: &[Arc<Lot>]) -> Result<(), StoreError> {
-    column(arguments, rows, |lot| lot.account_number)?;
-    column(arguments, rows, |lot| i64::from(lot.number))?;
-    column(arguments, rows, |lot| i16::from(lot.terms.class.code()))?;
-    column(arguments, rows, |lot| lot.terms.expiry.map(Timestamp::as_micros))?;
-    column(arguments, rows, |lot| i64::from(lot.terms.priority))?;
-    column(arguments, rows, |lot| lot.terms.models_text())?;
-    column(arguments, rows, |lot| lot.amount.minor_units())?;
-    column(arguments, rows, |lot| lot.free.minor_units())?;
-    column(arguments, rows, |lot| lot.created_at.as_micros())
-}
-
-fn bind_budgets(arguments: &mut PgArguments, rows: &[Arc<Budget>]) -> Result<(), StoreError> {
-    column(arguments, rows, |budget| budget.account_number)?;
-    column(arguments, rows, |budget| i64::from(budget.number))?;
-    column(arguments, rows, |budget| scope_column(budget.scope.as_ref()))?;
-    column(arguments, rows, |budget| budget.window.to_string())?;
-    column(arguments, rows, |budget| i16::from(budget.cap.metric().code()))?;
-    column(arguments, rows, |budget| count(budget.cap.limit()))?;
-    column(arguments, rows, |budget| budget.active)?;
-    column(arguments, rows, |budget| i64::from(budget.version))
-}
-
-fn bind_entries(arguments: &mut PgArguments, rows: &[Entry]) -> Result<(), StoreError> {
-    column(arguments, rows, |entry| count(entry.position))?;
-    column(arguments, rows, |entry| entry.account_number)?;
-    column(arguments, rows, |entry| count(entry.seq))?;
-    column(arguments, rows, |entry| count(entry.previous))?;
-    column(arguments, rows, |entry| entry.at.as_micros())?;
-    column(arguments, rows, |entry| i16::from(entry.kind.code()))?;
-    bind_books(arguments, rows, |entry| &entry.changes)?;
-    column(arguments, rows, |entry| entry.available_after.minor_units())?;
-    column(arguments, rows, |entry| entry.held_after.minor_units())?;
-    column(arguments, rows, |entry| entry.hold.as_ref().map(|hold| hold.request().as_str()))?;
-    column(arguments, rows, |entry| entry.hold.as_ref().map(|hold: &HoldId| i64::from(hold.attempt())))?;
-    column(arguments, rows, |entry| entry.key.as_ref().map(OperationKey::as_str))?;
-    column(arguments, rows, |entry| entry.arguments.as_ref().map(ArgumentsHash::as_bytes))?;
-    column(arguments, rows, |entry| entry.label.as_ref().map(Label::as_str))?;
-    column(arguments, rows, |entry| &*entry.body)?;
-    column(arguments, rows, |entry| entry.metadata.as_ref().map(Metadata::as_bytes))?;
-    column(arguments, rows, |entry| entry.hash.as_bytes())
-}
-
-/// A scope as a column; the empty text is the whole account.
-pub(super) fn scope_column(scope: Option<&Scope>) -> &str {
-    scope.map_or("", Scope::as_str)
-}
-
-/// Numbers that a column cannot hold do not occur; if one did, a check would refuse it.
-pub(super) fn count(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MIN)
-}
-
-/// A span of time in microseconds; at most longer than the calendar lasts.
-fn micros(span: std::time::Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+    #[test]
+    fn entry_that_says_more_than_what_became_of_a_hold_is_written_whole() {
+        let spent = Books { available: ONE.signed(), held: ONE.signed(), revenue: ONE.signed(), ..Books::default() };
+        let of_hold = Entry {
+            account: AccountId::new("alice").unwrap(),
+            account_number: 1,
+            seq: 2,
+            position: 3,
+            previous: 1,
+            at: Timestamp::from_micros(1),
+            kind: EntryKind::Settle,
+            changes: spent,
+            available_after: ONE.signed(),
+            held_after: ONE,
+            hold: Some(hold().id),
+            key: None,
+            arguments: None,
+            label: Some(Label::new("chat").unwrap()),
+            body: Arc::from([1]),
+            metadata: None,
+            hash: ChainHash([1; 32]),
+        };
+        assert!(is_only_of_hold(&of_hold));
+        let more: [fn(&mut Entry); 10] = [
+            |entry| entry.changes.funding = ONE.signed(),
+            |entry| entry.changes.promotion = ONE.signed(),
+            |entry| entry.changes.breakage = ONE.signed(),
+            |entry| entry.changes.write_off = ONE.signed(),
+            |entry| entry.changes.available_promo = ONE.signed(),
+            |entry| entry.changes.held_promo = ONE.signed(),
+            |entry| entry.changes.revenue_promo = ONE.signed(),
+            |entry| entry.key = OperationKey::new("first").ok(),
+            |entry| entry.arguments = Some(ArgumentsHash([1; 16])),
+            |entry| entry.metadata = Some(Metadata::from_stored(b"1")),
+        ];
+        for (case, change) in more.iter().enumerate() {
+            let mut entry = of_hold.clone();
+            change(&mut entry);
+            assert!(!is_only_of_hold(&entry), "{case}");
+        }
+    }
 }
