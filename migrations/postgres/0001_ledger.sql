@@ -65,37 +65,18 @@ create table prepaid.buckets (
     version bigint not null
 ) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
--- Running totals: always the sum of the account's entries.
+-- Running totals: always the sum of the account's entries. What holds change lies side by side: the log has the bytes from
+-- the first that changed to the last.
 create table prepaid.accounts (
     bucket smallint not null,
+    status prepaid.code3 not null,
+    -- Policy of holds to come: codes and microseconds.
+    on_lapse prepaid.code3 not null,
+    overrun prepaid.code3 not null,
     account_no bigint not null,
-    -- The seven ledger accounts and the promotional parts.
-    available prepaid.signed_amount not null,
-    held prepaid.amount not null,
-    revenue prepaid.signed_amount not null,
-    funding prepaid.signed_amount not null,
-    promotion prepaid.signed_amount not null,
-    breakage prepaid.signed_amount not null,
-    write_off prepaid.signed_amount not null,
-    available_promo prepaid.amount not null,
-    held_promo prepaid.amount not null,
-    revenue_promo prepaid.signed_amount not null,
-    -- What of available is in lots, how many lots and budgets were ever made, and how many budgets are in force.
-    lots_free prepaid.amount not null,
-    last_lot prepaid.count32 not null,
-    last_budget prepaid.count32 not null,
-    budgets prepaid.count32 not null,
-    open_holds prepaid.count32 not null,
-    lapsed_holds prepaid.count32 not null,
-    -- The end of its journal.
-    seq prepaid.count not null,
-    last_position prepaid.count not null,
-    last_at bigint not null,
-    -- How far its past is closed, archived and pruned, and where its last checkpoint stands.
-    closed prepaid.count not null,
-    archived prepaid.count not null,
-    pruned prepaid.count not null,
-    checkpoint prepaid.count not null,
+    ttl prepaid.count not null,
+    grace prepaid.count not null,
+    late prepaid.count not null,
     -- Limits: credit, debt, open holds, one hold, all holds, ceiling.
     credit prepaid.half_amount not null,
     debt prepaid.amount,
@@ -103,16 +84,36 @@ create table prepaid.accounts (
     hold_max prepaid.amount,
     held_max prepaid.amount,
     ceiling prepaid.amount,
-    -- Policy of holds to come: microseconds and codes.
-    ttl prepaid.count not null,
-    grace prepaid.count not null,
-    late prepaid.count not null,
-    on_lapse prepaid.code3 not null,
-    overrun prepaid.code3 not null,
-    status prepaid.code3 not null,
+    -- How far its past is closed, archived and pruned, and where its last checkpoint stands.
+    closed prepaid.count not null,
+    archived prepaid.count not null,
+    pruned prepaid.count not null,
+    checkpoint prepaid.count not null,
+    -- What of available is in lots, how many lots and budgets were ever made, and how many budgets are in force.
+    lots_free prepaid.amount not null,
+    last_lot prepaid.count32 not null,
+    last_budget prepaid.count32 not null,
+    budgets prepaid.count32 not null,
+    lapsed_holds prepaid.count32 not null,
+    -- The seven ledger accounts and the promotional parts.
+    funding prepaid.signed_amount not null,
+    promotion prepaid.signed_amount not null,
+    breakage prepaid.signed_amount not null,
+    write_off prepaid.signed_amount not null,
+    available_promo prepaid.amount not null,
+    held_promo prepaid.amount not null,
+    revenue_promo prepaid.signed_amount not null,
+    available prepaid.signed_amount not null,
+    held prepaid.amount not null,
+    revenue prepaid.signed_amount not null,
+    open_holds prepaid.count32 not null,
+    -- The end of its journal.
+    seq prepaid.count not null,
+    last_position prepaid.count not null,
+    last_at bigint not null,
+    head prepaid.bytes32 not null,
     id text collate "C" not null,
     asset text collate "C" not null,
-    head prepaid.bytes32 not null,
     primary key (bucket, account_no),
     unique (bucket, id),
     check (pruned <= archived and archived <= closed and closed <= seq and budgets <= last_budget),
