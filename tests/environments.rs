@@ -317,8 +317,8 @@ async fn damaged_file_never_gives_a_wrong_answer_that_the_audit_takes_for_right(
                 "truncated"
             }
             1 => {
-                let page = usize::try_from(drawn >> 16).unwrap() % (whole.len() / 4096);
-                bytes[page * 4096..(page + 1) * 4096].fill(0);
+                let page = usize::try_from(drawn >> 16).unwrap() % (whole.len() / 8192);
+                bytes[page * 8192..(page + 1) * 8192].fill(0);
                 "zeroed page"
             }
             _ => {

@@ -12,11 +12,12 @@ use tokio::sync::oneshot;
 
 use super::load::{COST, Failure, HELD, Subject};
 
-/// A database written as durably as the ledger's.
+/// A database written as durably as the ledger's, in pages of the same size.
 fn open(path: &Path) -> Result<Connection, Failure> {
     let connection = Connection::open(path)?;
     connection.execute_batch(
-        "pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -65536; pragma wal_autocheckpoint = 4000;",
+        "pragma page_size = 8192; pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -65536; \
+         pragma wal_autocheckpoint = 2000;",
     )?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)

@@ -42,7 +42,8 @@ use crate::model::{Account, AccountId, Budget, Entry, Hold, KeyHash, LedgerId, L
 pub struct SqliteOptions {
     /// Page cache of the writer, in KiB. Default 64 MiB.
     pub cache_kib: u32,
-    /// Pages in the log before it is begun anew; they move into the database beside the writer. Default 4,000, 16 MB.
+    /// Pages of 8 KiB in the log before it is begun anew; they move into the database beside the writer. Default 2,000,
+    /// 16 MB.
     pub checkpoint_pages: u32,
     /// Rows kept in memory before they move into their tables, about: accounts, holds, lots and windows that changed. More
     /// of them are written once for more changes; opening the database after a crash reads as many. Default 65,536, some
@@ -61,7 +62,7 @@ impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
             cache_kib: 64 * 1024,
-            checkpoint_pages: 4_000,
+            checkpoint_pages: 2_000,
             recent_rows: 65_536,
             recent_keys: 65_536,
             pages_max: None,

@@ -148,9 +148,13 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Of a new database. Twice SQLite's own default: rows come in crowds, and the log is written page by page.
+const PAGE_BYTES: &str = "8192";
+
 /// Sets what durability rests on, and reads it back: a setting that did not take is no setting.
 fn settle_in(connection: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
     connection.busy_timeout(options.busy_timeout).map_err(of_statement)?;
+    connection.execute_batch(&pragma("page_size", PAGE_BYTES)).map_err(of_statement)?;
     // The pragma answers "wal" before it has written that down, and may fail at it: so it is run to its end.
     let journal: Vec<String> = connection
         .prepare("pragma journal_mode = wal")
