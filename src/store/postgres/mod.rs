@@ -414,8 +414,7 @@ fn address(connect: &PgConnectOptions) -> String {
 }
 
 /// What every transaction sets for itself. Plans that read a whole table or sort it to join it are never right here, and
-/// on young tables the planner prefers them; no row is looked for twice, so none is worth remembering; a generic plan is as
-/// good as one made for the numbers at hand.
+/// on young tables the planner prefers them; a generic plan is as good as one made for the numbers at hand.
 fn settings(options: &PostgresOptions, synchronous_commit: &str) -> String {
     let limits = [
         ("statement_timeout", options.statement_timeout),
@@ -425,8 +424,7 @@ fn settings(options: &PostgresOptions, synchronous_commit: &str) -> String {
     let limits = limits.map(|(name, limit)| format!("set local {name} = {}", limit.as_millis().max(1)));
     let durable = format!("set local synchronous_commit = {synchronous_commit}");
     let plans = "set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off; \
-         set local enable_material = off; set local enable_memoize = off; set local enable_bitmapscan = off; set local jit = off; \
-         set local plan_cache_mode = force_generic_plan";
+         set local enable_material = off; set local enable_bitmapscan = off; set local jit = off; set local plan_cache_mode = force_generic_plan";
     [&limits.join("; "), &*durable, plans].join("; ")
 }
 
