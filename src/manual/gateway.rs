@@ -5,8 +5,9 @@
 //! # 1. Name the request
 //!
 //! A hold is named by the caller's request id and an attempt: `chat-7#1`. Take the id from the client (`Idempotency-Key`,
-//! `X-Request-Id`), so that a client that lost its connection can ask again without paying again; draw a random one
-//! where it sends none. Never make one up from the content: two equal prompts are two requests.
+//! `X-Request-Id`), so that a client that lost its connection can ask again without paying again; draw a UUID of
+//! version 7 where it sends none (ids that say when they were made, ULIDs too, lie together in the index of ids, so that a
+//! long past costs least). Never make one up from the content: two equal prompts are two requests.
 //!
 //! The same attempt again is a replay. Another attempt is another consumption: a fallback to the next provider, a retry
 //! that the client asked for. [`reserve_next`](crate::AccountHandle::reserve_next) takes the lowest unused one.

@@ -4,7 +4,8 @@
 //!
 //! `sqlite:ledger.db` is four files: the database, `-wal` and `-shm` beside it while it is open, and a `.lock` that keeps
 //! a second process out ([`AlreadyOwned`](crate::ErrorKind::AlreadyOwned)). Reading it with other tools is welcome.
-//! Keep it on a local disk: SQLite's locks do not work over most network file systems.
+//! Keep it on a local disk: SQLite's locks do not work over most network file systems. Give a process one busy ledger:
+//! as it is bundled, SQLite has one page cache for all connections of a process, and two of them take each other's pages.
 //!
 //! `entries` is complete at every moment. The rows of `accounts`, `holds`, `lots` and `budget_windows` follow from it and
 //! are written in bulk a while later: while a ledger is busy they may be tens of thousands of changes behind, in an idle or
