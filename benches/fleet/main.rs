@@ -185,7 +185,7 @@ impl Place for Server<'_> {
         open(&url, MANY, self.arguments.bucket_count(), Credit::Plain).await
     }
 
-    async fn remove(&self, name: &str, _: u64) -> Result<f64, Failure> {
+    async fn remove(&self, name: &str) -> Result<f64, Failure> {
         let (name, url) = self.database(name);
         let bytes = stored(&url).await?;
         remove(&mut self.options.connect().await?, &name).await?;

@@ -15,8 +15,8 @@ pub(crate) trait Place {
     /// A new one under a name.
     fn make(&self, name: &str) -> impl Future<Output = Result<Arc<Stand>, Failure>>;
 
-    /// Removes it, and says how many bytes it had for each of so many pairs.
-    fn remove(&self, name: &str, pairs: u64) -> impl Future<Output = Result<f64, Failure>>;
+    /// Removes it, and says how many bytes it had for each pair.
+    fn remove(&self, name: &str) -> impl Future<Output = Result<f64, Failure>>;
 }
 
 /// What is compared.
@@ -48,11 +48,11 @@ pub(crate) async fn growth(place: &impl Place, plan: Plan<'_>) -> Result<Vec<Fig
             short_runs.push(drive(&short, CROWD, plan.span, ids).await?);
             // SQLite shares its page cache among all connections of a process: the long past is measured alone.
             short.close().await?;
-            place.remove("short", SHORT).await?;
+            place.remove("short").await?;
             long_runs.push(drive(&long, CROWD, plan.span, ids).await?);
         }
         long.close().await?;
-        let bytes = place.remove("long", plan.past).await?;
+        let bytes = place.remove("long").await?;
         let rate = |runs: &[Run]| median(runs.iter().map(Run::rate));
         let ratio = median(long_runs.iter().zip(&short_runs).map(|(long, short)| long.rate() / short.rate()));
         let short_name = format!("{called}, {SHORT} pairs stored");

@@ -228,11 +228,11 @@ impl Place for Files<'_> {
         Stand::open(&format!("sqlite:{}", self.path(name).display()), MANY, Credit::Plain).await
     }
 
-    async fn remove(&self, name: &str, pairs: u64) -> Result<f64, Failure> {
+    async fn remove(&self, name: &str) -> Result<f64, Failure> {
         let path = self.path(name);
-        let bytes = std::fs::metadata(&path)?.len();
+        let bytes = rival::stored(&path)?;
         rival::remove(&path);
-        Ok(bytes as f64 / pairs as f64)
+        Ok(bytes)
     }
 }
 

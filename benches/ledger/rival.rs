@@ -293,6 +293,12 @@ fn number(account: usize) -> Result<i64, Failure> {
     Ok(i64::try_from(account)? + 1)
 }
 
+/// Bytes of a closed ledger for each of its pairs.
+pub(crate) fn stored(ledger: &Path) -> Result<f64, Failure> {
+    let pairs: u32 = open(ledger)?.query_row("select hold_no from buckets", [], |row| row.get(0))?;
+    Ok(std::fs::metadata(ledger)?.len() as f64 / f64::from(pairs))
+}
+
 /// Removes a database with what lies beside it.
 pub(crate) fn remove(path: &Path) {
     for ending in ["", "-wal", "-shm", ".lock"] {
