@@ -44,8 +44,8 @@ pub struct PostgresOptions {
     /// was created, or 2. Also as `buckets=8` in the url.
     ///
     /// Buckets are written side by side, each by one connection at a time; small batches cost more than large ones, so
-    /// more buckets than the database has cores help nobody. With 16 processes on two cores, 1 and 2 do equally well, and
-    /// better than more: with 4 and 8 the p99 of a database a millisecond away is half as high again. A process that is
+    /// more buckets than the database has cores help nobody. With 16 processes on two cores, 1 and 2 do about equally well,
+    /// and better than more: with 4 and 8 the p99 of a database a millisecond away is half as high again. A process that is
     /// alone bills half as much again with 2 as with 1. What was measured is in [`scaling`](crate::manual::scaling).
     pub buckets: Option<u16>,
     /// Whether statements are prepared and kept. Not behind a pooler that hands every transaction another connection
