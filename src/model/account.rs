@@ -80,6 +80,13 @@ impl Books {
         ]
     }
 
+    /// The columns that holds change only where promotional money is in them: all but available, held and revenue.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn rest(&self) -> Self {
+        let (available, held, revenue) = Default::default();
+        Self { available, held, revenue, ..*self }
+    }
+
     /// The books with these columns, in canonical order.
     pub fn from_columns(columns: [SignedAmount; 10]) -> Self {
         let [

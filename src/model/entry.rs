@@ -180,6 +180,14 @@ impl Entry {
         writer.finish()
     }
 
+    /// Whether it says what became of a hold and nothing else, as nearly all do. Stores write such entries with fewer
+    /// columns.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn is_only_of_hold(&self) -> bool {
+        let Self { key, arguments, metadata, .. } = self;
+        self.changes.rest() == Books::default() && key.is_none() && arguments.is_none() && metadata.is_none()
+    }
+
     /// What the operation it records is found by, where that has a key.
     pub fn operation(&self) -> Option<KeyHash> {
         let key = self.key.as_ref()?;
@@ -204,5 +212,54 @@ impl Entry {
     /// As [`Entry::body`].
     pub fn body_and_moves(&self) -> Result<(Body, Moves), Malformed> {
         Body::decode_with(&self.body)
+    }
+}
+
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
+mod tests {
+    use super::*;
+
+    const ONE: Amount = Amount::MAX;
+
+    #[test]
+    fn entry_that_says_more_than_what_became_of_a_hold_is_told_apart() {
+        let spent = Books { available: ONE.signed(), held: ONE.signed(), revenue: ONE.signed(), ..Books::default() };
+        let of_hold = Entry {
+            account: AccountId::new("alice").unwrap(),
+            account_number: 1,
+            seq: 2,
+            position: 3,
+            previous: 1,
+            at: Timestamp::from_micros(1),
+            kind: EntryKind::Settle,
+            changes: spent,
+            available_after: ONE.signed(),
+            held_after: ONE,
+            hold: Some(HoldId::new("request", 1).unwrap()),
+            key: None,
+            arguments: None,
+            label: Some(Label::new("chat").unwrap()),
+            body: Arc::from([1]),
+            metadata: None,
+            hash: ChainHash([1; 32]),
+        };
+        assert!(of_hold.is_only_of_hold());
+        let more: [fn(&mut Entry); 10] = [
+            |entry| entry.changes.funding = ONE.signed(),
+            |entry| entry.changes.promotion = ONE.signed(),
+            |entry| entry.changes.breakage = ONE.signed(),
+            |entry| entry.changes.write_off = ONE.signed(),
+            |entry| entry.changes.available_promo = ONE.signed(),
+            |entry| entry.changes.held_promo = ONE.signed(),
+            |entry| entry.changes.revenue_promo = ONE.signed(),
+            |entry| entry.key = OperationKey::new("first").ok(),
+            |entry| entry.arguments = Some(ArgumentsHash([1; 16])),
+            |entry| entry.metadata = Some(Metadata::from_stored(b"1")),
+        ];
+        for (case, change) in more.iter().enumerate() {
+            let mut entry = of_hold.clone();
+            change(&mut entry);
+            assert!(!entry.is_only_of_hold(), "{case}");
+        }
     }
 }

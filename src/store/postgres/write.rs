@@ -10,7 +10,7 @@ use super::bind::{self, count, of_bucket, one};
 use super::fault::of_statement;
 use super::sql;
 use crate::kernel::{ChangeSet, Counters, KeyTarget, Snapshot};
-use crate::model::{Account, Books, Budget, BudgetWindow, Entry, Hold, KeyHash, Lot, Pinned, SignedAmount, Timestamp};
+use crate::model::{Account, Budget, BudgetWindow, Entry, Hold, KeyHash, Lot, Pinned, Timestamp};
 use crate::store::StoreError;
 
 /// The rows of one kind that a batch changed.
@@ -55,7 +55,7 @@ pub(super) fn pieces<'a>(changes: &'a ChangeSet, before: &Snapshot, version: i64
         Piece::Lots(&changes.lots),
         Piece::Budgets(&changes.budgets),
         Piece::Windows(&changes.windows),
-        if entries.iter().all(is_only_of_hold) { Piece::HoldEntries(entries) } else { Piece::Entries(entries) },
+        if entries.iter().all(Entry::is_only_of_hold) { Piece::HoldEntries(entries) } else { Piece::Entries(entries) },
         Piece::Keys(&changes.keys),
         Piece::Bucket(changes.counters, changes.pause, version),
     ];
@@ -262,25 +262,15 @@ fn is_only_closed(hold: &Hold, before: &Hold) -> bool {
 
 /// Whether an account differs from what it was only in what [`sql::UPDATE_BALANCE`] changes, terms aside.
 fn is_only_spent(account: &Account, before: &Account) -> bool {
-    let rest = |account: &Account| Books { available: ZERO, held: ZERO, revenue: ZERO, ..account.books };
-    rest(account) == rest(before)
+    account.books.rest() == before.books.rest()
         && (account.lots_free, account.lapsed_holds) == (before.lots_free, before.lapsed_holds)
 }
-
-/// Whether an entry is as [`sql::INSERT_HOLD_ENTRY`] leaves it.
-fn is_only_of_hold(entry: &Entry) -> bool {
-    let spent = Books { available: ZERO, held: ZERO, revenue: ZERO, ..entry.changes };
-    spent == Books::default() && entry.key.is_none() && entry.arguments.is_none() && entry.metadata.is_none()
-}
-
-const ZERO: SignedAmount = SignedAmount::ZERO;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{
-        AccountId, Amount, ArgumentsHash, Asset, ChainHash, EntryKind, HoldId, HoldState, Label, Limits, Metadata,
-        OperationKey, Policy, Quantity, RequestId, Take,
+        AccountId, Amount, Asset, Books, ChainHash, HoldId, HoldState, Limits, Policy, Quantity, RequestId, Take,
     };
 
     const ONE: Amount = Amount::MAX;
@@ -368,48 +358,6 @@ mod tests {
             let mut account = spent.clone();
             change(&mut account);
             assert!(!is_only_spent(&account, &before), "{case}");
-        }
-    }
-
-    #[test]
-    fn entry_that_says_more_than_what_became_of_a_hold_is_written_whole() {
-        let spent = Books { available: ONE.signed(), held: ONE.signed(), revenue: ONE.signed(), ..Books::default() };
-        let of_hold = Entry {
-            account: AccountId::new("alice").unwrap(),
-            account_number: 1,
-            seq: 2,
-            position: 3,
-            previous: 1,
-            at: Timestamp::from_micros(1),
-            kind: EntryKind::Settle,
-            changes: spent,
-            available_after: ONE.signed(),
-            held_after: ONE,
-            hold: Some(hold().id),
-            key: None,
-            arguments: None,
-            label: Some(Label::new("chat").unwrap()),
-            body: Arc::from([1]),
-            metadata: None,
-            hash: ChainHash([1; 32]),
-        };
-        assert!(is_only_of_hold(&of_hold));
-        let more: [fn(&mut Entry); 10] = [
-            |entry| entry.changes.funding = ONE.signed(),
-            |entry| entry.changes.promotion = ONE.signed(),
-            |entry| entry.changes.breakage = ONE.signed(),
-            |entry| entry.changes.write_off = ONE.signed(),
-            |entry| entry.changes.available_promo = ONE.signed(),
-            |entry| entry.changes.held_promo = ONE.signed(),
-            |entry| entry.changes.revenue_promo = ONE.signed(),
-            |entry| entry.key = OperationKey::new("first").ok(),
-            |entry| entry.arguments = Some(ArgumentsHash([1; 16])),
-            |entry| entry.metadata = Some(Metadata::from_stored(b"1")),
-        ];
-        for (case, change) in more.iter().enumerate() {
-            let mut entry = of_hold.clone();
-            change(&mut entry);
-            assert!(!is_only_of_hold(&entry), "{case}");
         }
     }
 }

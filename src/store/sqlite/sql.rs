@@ -235,15 +235,15 @@ pub(super) const SELECT_OPERATION: &str = "select key, arguments, seq from entri
 pub(super) const INSERT_ENTRY: &str = concat!(
     "insert into entries (",
     entry_columns!(""),
-    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-     ?24, ?25, ?26)"
+    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?10, ?11, ?12, ?13, ?24, ?25, ?14, \
+     ?15, ?26, ?16)"
 );
-/// A new entry of a hold that moves available, held and revenue alone, as most do: a parameter that is always the same
+/// A new entry that says what became of a hold and nothing else, as nearly all do: a parameter that is always the same
 /// costs as much as any other.
-pub(super) const INSERT_PLAIN_ENTRY: &str = concat!(
+pub(super) const INSERT_HOLD_ENTRY: &str = concat!(
     "insert into entries (",
     entry_columns!(""),
-    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, 0, 0, 0, ?10, ?11, ?12, ?13, null, null, null, ?14, null, ?15)"
+    ") values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, 0, 0, 0, 0, 0, ?10, ?11, ?12, ?13, null, null, ?14, ?15, null, ?16)"
 );
 /// Entries in commit order: primary key.
 pub(super) const SELECT_FEED: &str = concat!(
