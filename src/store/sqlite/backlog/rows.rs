@@ -240,3 +240,47 @@ impl Rows {
         self.queue.extend(place.map(|place| (self.last, place)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Asset, ChainHash, Limits, Policy};
+
+    fn accounts(numbers: &[i64]) -> ChangeSet {
+        let account = |number: &i64| {
+            let id = AccountId::new(format!("account-{number}")).unwrap();
+            Arc::new(Account::new(id, *number, Asset::USD, Limits::default(), Policy::default(), ChainHash::default()))
+        };
+        ChangeSet { accounts: numbers.iter().map(account).collect(), ..ChangeSet::default() }
+    }
+
+    fn numbers(leaving: &Leaving) -> Vec<i64> {
+        let number = |row: &Row| match row {
+            Row::Account(account) => account.number,
+            row => panic!("{row:?}"),
+        };
+        leaving.rows.iter().map(number).collect()
+    }
+
+    #[test]
+    fn account_leaves_with_its_neighbours_and_waits_anew_once_it_changes() {
+        let mut rows = Rows::default();
+        rows.learn(accounts(&[2]), &Leaving::default(), 1);
+        rows.learn(accounts(&[1, 200]), &Leaving::default(), 2);
+        let leaving = rows.oldest(1, 8);
+        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![1, 2], 1, 2));
+
+        rows.learn(accounts(&[1]), &leaving, 3);
+        // What is left of its first turn moves nothing: its new state is in the third blob alone.
+        let leaving = rows.oldest(1, 8);
+        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![], 1, 2));
+        rows.learn(ChangeSet::default(), &leaving, 0);
+        let leaving = rows.oldest(1, 8);
+        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![200], 1, 3));
+        rows.learn(ChangeSet::default(), &leaving, 0);
+        let leaving = rows.oldest(8, 8);
+        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![1], 1, 4));
+        rows.learn(ChangeSet::default(), &leaving, 0);
+        assert!(rows.is_empty() && rows.accounts.is_empty() && rows.numbers.is_empty());
+    }
+}
