@@ -107,6 +107,22 @@ async fn file_of_another_program_is_refused_and_not_touched() {
 }
 
 #[tokio::test]
+async fn new_database_has_pages_of_8_kib_and_one_with_others_keeps_them() {
+    let (_folder, path) = kept().await;
+    let page_size = |connection: &rusqlite::Connection| {
+        connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let database = rusqlite::Connection::open(&path).unwrap();
+    assert_eq!(page_size(&database), 8_192);
+    database.execute_batch("pragma journal_mode = delete; pragma page_size = 4096; vacuum").unwrap();
+    drop(database);
+    let ledger = open(&path).await.unwrap();
+    command(&ledger.account("alice").unwrap(), 1_000).await.unwrap();
+    ledger.close(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(page_size(&rusqlite::Connection::open(&path).unwrap()), 4_096);
+}
+
+#[tokio::test]
 async fn newer_schema_is_refused_and_both_versions_are_named() {
     let (folder, path) = kept().await;
     let newer = rusqlite::Connection::open(&path).unwrap();
