@@ -249,7 +249,7 @@ create table prepaid.entries (
 create unique index entries_milestone on prepaid.entries (bucket, account_no, seq) where seq & 63 = 0;
 
 -- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position; 0 when that was
--- pruned.
+-- pruned. A hash begins with the time where a request's id says it (UUIDv7, ULID).
 create table prepaid.keys (
     bucket smallint not null,
     target bigint not null,

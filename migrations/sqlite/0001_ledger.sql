@@ -212,8 +212,8 @@ when old.seq > coalesce((select archived from accounts where account_no = old.ac
 end;
 
 -- The one index of callers' ids: 16 bytes of hash, and the hold's number or minus the entry's position; 0 when that
--- was pruned. The keys of the
--- newest holds, those above `buckets.indexed`, may still be missing: look for them in the holds.
+-- was pruned. A hash begins with the time where a request's id says it (UUIDv7, ULID). The keys of the newest holds, those
+-- above `buckets.indexed`, may still be missing: look for them in the holds.
 create table keys (
     hash blob not null primary key check (length(hash) = 16),
     target integer not null
