@@ -266,20 +266,21 @@ mod tests {
     fn account_leaves_with_its_neighbours_and_waits_anew_once_it_changes() {
         let mut rows = Rows::default();
         rows.learn(accounts(&[2]), &Leaving::default(), 1);
-        rows.learn(accounts(&[1, 200]), &Leaving::default(), 2);
+        rows.learn(accounts(&[1]), &Leaving::default(), 2);
+        rows.learn(accounts(&[200]), &Leaving::default(), 3);
         let leaving = rows.oldest(1, 8);
         assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![1, 2], 1, 2));
 
-        rows.learn(accounts(&[1]), &leaving, 3);
-        // What is left of its first turn moves nothing: its new state is in the third blob alone.
+        rows.learn(accounts(&[1]), &leaving, 4);
+        // What is left of its first turn moves nothing: its new state is in the fourth blob alone.
         let leaving = rows.oldest(1, 8);
-        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![], 1, 2));
+        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![], 1, 3));
         rows.learn(ChangeSet::default(), &leaving, 0);
         let leaving = rows.oldest(1, 8);
-        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![200], 1, 3));
+        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![200], 1, 4));
         rows.learn(ChangeSet::default(), &leaving, 0);
         let leaving = rows.oldest(8, 8);
-        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![1], 1, 4));
+        assert_eq!((numbers(&leaving), leaving.turns, leaving.oldest), (vec![1], 1, 5));
         rows.learn(ChangeSet::default(), &leaving, 0);
         assert!(rows.is_empty() && rows.accounts.is_empty() && rows.numbers.is_empty());
     }
