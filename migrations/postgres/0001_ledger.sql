@@ -65,8 +65,7 @@ create table prepaid.buckets (
     version bigint not null
 ) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
--- Running totals: always the sum of the account's entries. What holds change lies side by side: the log has the bytes from
--- the first that changed to the last.
+-- Who has money here, and what they are held to. What every entry changes is in a narrow row of its own: balances.
 create table prepaid.accounts (
     bucket smallint not null,
     status prepaid.code3 not null,
@@ -84,16 +83,29 @@ create table prepaid.accounts (
     hold_max prepaid.amount,
     held_max prepaid.amount,
     ceiling prepaid.amount,
+    -- How many lots and budgets were ever made, and how many budgets are in force.
+    last_lot prepaid.count32 not null,
+    last_budget prepaid.count32 not null,
+    budgets prepaid.count32 not null,
+    id text collate "C" not null,
+    asset text collate "C" not null,
+    primary key (bucket, account_no),
+    unique (bucket, id),
+    check (budgets <= last_budget)
+) with (fillfactor = 90);
+
+-- Running totals of each account: always the sum of its entries. What holds change lies side by side: the log has the bytes
+-- from the first that changed to the last.
+create table prepaid.balances (
+    bucket smallint not null,
+    account_no bigint not null,
     -- How far its past is closed, archived and pruned, and where its last checkpoint stands.
     closed prepaid.count not null,
     archived prepaid.count not null,
     pruned prepaid.count not null,
     checkpoint prepaid.count not null,
-    -- What of available is in lots, how many lots and budgets were ever made, and how many budgets are in force.
+    -- What of available is in lots.
     lots_free prepaid.amount not null,
-    last_lot prepaid.count32 not null,
-    last_budget prepaid.count32 not null,
-    budgets prepaid.count32 not null,
     lapsed_holds prepaid.count32 not null,
     -- The seven ledger accounts and the promotional parts.
     funding prepaid.signed_amount not null,
@@ -112,11 +124,8 @@ create table prepaid.accounts (
     last_position prepaid.count not null,
     last_at bigint not null,
     head prepaid.bytes32 not null,
-    id text collate "C" not null,
-    asset text collate "C" not null,
     primary key (bucket, account_no),
-    unique (bucket, id),
-    check (pruned <= archived and archived <= closed and closed <= seq and budgets <= last_budget),
+    check (pruned <= archived and archived <= closed and closed <= seq),
     check (available + held + revenue + funding + promotion + breakage + write_off = 0)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 

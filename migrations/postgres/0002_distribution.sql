@@ -10,7 +10,7 @@ begin
         perform create_reference_table('prepaid.tariffs');
         perform create_reference_table('prepaid.placements');
         perform create_distributed_table('prepaid.buckets', 'bucket');
-        foreach spread in array array['accounts', 'holds', 'lots', 'budgets', 'budget_windows', 'entries', 'keys'] loop
+        foreach spread in array array['accounts', 'balances', 'holds', 'lots', 'budgets', 'budget_windows', 'entries', 'keys'] loop
             perform create_distributed_table('prepaid.' || spread, 'bucket', colocate_with => 'prepaid.buckets');
         end loop;
     end if;

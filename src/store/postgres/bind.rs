@@ -42,37 +42,36 @@ pub(super) fn new_accounts(arguments: &mut PgArguments, rows: &[Arc<Account>]) -
     column(arguments, rows, |account| account.number)?;
     column(arguments, rows, |account| account.id.as_str())?;
     column(arguments, rows, |account| account.asset.to_string())?;
-    bind_limits(arguments, rows, |account| account)?;
-    bind_books(arguments, rows, |account| &account.books, SPENT)?;
-    bind_books(arguments, rows, |account| &account.books, REST)?;
-    column(arguments, rows, |account| account.lots_free.minor_units())?;
-    bind_counts(arguments, rows, |account| account)?;
-    column(arguments, rows, |account| i64::from(account.lapsed_holds))?;
-    bind_end(arguments, rows)?;
-    bind_past(arguments, rows, |account| account)
+    bind_terms(arguments, rows, |account| account)
 }
 
-pub(super) fn accounts(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
+pub(super) fn whole_balances(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
     balances(arguments, rows)?;
     bind_books(arguments, rows, |account| &account.books, REST)?;
     column(arguments, rows, |account| account.lots_free.minor_units())?;
-    column(arguments, rows, |account| i64::from(account.lapsed_holds))
+    column(arguments, rows, |account| i64::from(account.lapsed_holds))?;
+    column(arguments, rows, |account| count(account.past.closed))?;
+    column(arguments, rows, |account| count(account.past.archived))?;
+    column(arguments, rows, |account| count(account.past.pruned))?;
+    column(arguments, rows, |account| count(account.past.checkpoint))
 }
 
 pub(super) fn balances(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
     column(arguments, rows, |account| account.number)?;
     bind_books(arguments, rows, |account| &account.books, SPENT)?;
-    bind_end(arguments, rows)
+    column(arguments, rows, |account| i64::from(account.open_holds))?;
+    column(arguments, rows, |account| count(account.seq))?;
+    column(arguments, rows, |account| account.head.as_bytes())?;
+    column(arguments, rows, |account| count(account.last_position))?;
+    column(arguments, rows, |account| account.last_entry_at.as_micros())
 }
 
 pub(super) fn terms(arguments: &mut PgArguments, rows: &[&Account]) -> Result<(), StoreError> {
     column(arguments, rows, |account| account.number)?;
-    bind_limits(arguments, rows, |account| *account)?;
-    bind_counts(arguments, rows, |account| *account)?;
-    bind_past(arguments, rows, |account| *account)
+    bind_terms(arguments, rows, |account| *account)
 }
 
-fn bind_limits<'a, R>(
+fn bind_terms<'a, R>(
     arguments: &mut PgArguments,
     rows: &'a [R],
     of: impl Fn(&'a R) -> &'a Account,
@@ -88,36 +87,10 @@ fn bind_limits<'a, R>(
     column(arguments, rows, |row| i16::from(of(row).policy.overrun.code()))?;
     column(arguments, rows, |row| micros(of(row).policy.lease.ttl))?;
     column(arguments, rows, |row| micros(of(row).policy.lease.grace))?;
-    column(arguments, rows, |row| micros(of(row).policy.lease.late))
-}
-
-fn bind_counts<'a, R>(
-    arguments: &mut PgArguments,
-    rows: &'a [R],
-    of: impl Fn(&'a R) -> &'a Account,
-) -> Result<(), StoreError> {
+    column(arguments, rows, |row| micros(of(row).policy.lease.late))?;
     column(arguments, rows, |row| i64::from(of(row).last_lot))?;
     column(arguments, rows, |row| i64::from(of(row).last_budget))?;
     column(arguments, rows, |row| i64::from(of(row).budgets))
-}
-
-fn bind_past<'a, R>(
-    arguments: &mut PgArguments,
-    rows: &'a [R],
-    of: impl Fn(&'a R) -> &'a Account,
-) -> Result<(), StoreError> {
-    column(arguments, rows, |row| count(of(row).past.closed))?;
-    column(arguments, rows, |row| count(of(row).past.archived))?;
-    column(arguments, rows, |row| count(of(row).past.pruned))?;
-    column(arguments, rows, |row| count(of(row).past.checkpoint))
-}
-
-fn bind_end(arguments: &mut PgArguments, rows: &[Arc<Account>]) -> Result<(), StoreError> {
-    column(arguments, rows, |account| i64::from(account.open_holds))?;
-    column(arguments, rows, |account| count(account.seq))?;
-    column(arguments, rows, |account| account.head.as_bytes())?;
-    column(arguments, rows, |account| count(account.last_position))?;
-    column(arguments, rows, |account| account.last_entry_at.as_micros())
 }
 
 /// What holds change in books, and the rest of them.

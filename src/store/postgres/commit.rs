@@ -141,7 +141,7 @@ fn draw_version() -> Result<i64, StoreError> {
 /// Accounts whose terms are not what they were.
 fn changed_terms<'a>(changes: &'a ChangeSet, before: &Snapshot) -> Vec<&'a Account> {
     let counts = |account: &Account| (account.last_lot, account.last_budget, account.budgets);
-    let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account), account.past);
+    let terms = |account: &Account| (account.status, account.limits, account.policy, counts(account));
     let before = |account: &Account| before.accounts.get(&account.id).map(|before| terms(before));
     changes.accounts.iter().map(Arc::as_ref).filter(|account| before(account) != Some(terms(account))).collect()
 }

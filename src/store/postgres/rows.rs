@@ -104,12 +104,6 @@ impl<'r> Columns<'r> {
         self.unsigned().map(Duration::from_micros)
     }
 
-    fn books(&mut self) -> Result<Books, StoreError> {
-        let mut books = self.spent()?;
-        self.read_rest(&mut books)?;
-        Ok(books)
-    }
-
     /// What holds change in an account's books.
     fn spent(&mut self) -> Result<Books, StoreError> {
         let mut next = || self.map(SignedAmount::new);
@@ -172,17 +166,18 @@ impl<'r> Columns<'r> {
         };
         let mut account = Account::new(id, number, asset, limits, policy, ChainHash::default());
         account.status = status;
-        account.books = self.books()?;
-        account.lots_free = self.amount()?;
         account.last_lot = self.number()?;
         account.last_budget = self.number()?;
         account.budgets = self.number()?;
-        account.lapsed_holds = self.number()?;
+        account.books = self.spent()?;
         account.open_holds = self.number()?;
         account.seq = self.unsigned()?;
         account.head = ChainHash(self.bytes()?);
         account.last_position = self.unsigned()?;
         account.last_entry_at = self.time()?;
+        self.read_rest(&mut account.books)?;
+        account.lots_free = self.amount()?;
+        account.lapsed_holds = self.number()?;
         account.past = Past::of(self.unsigned()?, self.unsigned()?, self.unsigned()?, self.unsigned()?);
         Ok(account)
     }

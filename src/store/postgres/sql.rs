@@ -37,9 +37,25 @@ pub(super) const UPDATE_BUCKET: &str = "update prepaid.buckets set position = $2
 macro_rules! account_columns {
     () => {
         "account_no, id, asset, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, \
-         grace, late, available, held, revenue, funding, promotion, breakage, write_off, available_promo, held_promo, \
-         revenue_promo, lots_free, last_lot, last_budget, budgets, lapsed_holds, open_holds, seq, head, last_position, last_at, \
-         closed, archived, pruned, checkpoint"
+         grace, late, last_lot, last_budget, budgets"
+    };
+}
+
+macro_rules! balance_columns {
+    () => {
+        "available, held, revenue, open_holds, seq, head, last_position, last_at, funding, promotion, breakage, write_off, \
+         available_promo, held_promo, revenue_promo, lots_free, lapsed_holds, closed, archived, pruned, checkpoint"
+    };
+}
+
+/// The balance of each account `a`: primary key. One that is missing is found by its nulls.
+macro_rules! balance_of_account {
+    () => {
+        concat!(
+            " left join lateral (select ",
+            balance_columns!(),
+            " from prepaid.balances s where s.bucket = $1 and s.account_no = a.account_no limit 1) s on true"
+        )
     };
 }
 
@@ -112,15 +128,22 @@ macro_rules! account_name {
 pub(super) const SELECT_NAMED_ACCOUNTS: &str = concat!(
     "select ",
     account_columns!(),
+    ", ",
+    balance_columns!(),
     " from unnest($2::text[]) x(wanted) \
      cross join lateral (select * from prepaid.accounts a where a.bucket = $1 and a.id between x.wanted and x.wanted \
-     order by a.id limit 1) a"
+     order by a.id limit 1) a",
+    balance_of_account!()
 );
 /// Accounts by number: primary key.
 pub(super) const SELECT_ACCOUNTS: &str = concat!(
     "select ",
     account_columns!(),
-    " from prepaid.accounts where bucket = $1 and account_no > $2 order by account_no limit $3"
+    ", ",
+    balance_columns!(),
+    " from (select * from prepaid.accounts where bucket = $1 and account_no > $2 order by account_no limit $3) a",
+    balance_of_account!(),
+    " order by account_no"
 );
 /// New accounts.
 pub(super) const INSERT_ACCOUNT: &str = concat!(
@@ -129,23 +152,37 @@ pub(super) const INSERT_ACCOUNT: &str = concat!(
     ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::text[], $4::text[], \
      $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], \
      $12::smallint[], $13::smallint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
-     $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], \
-     $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[], \
-     $33::bigint[], $34::bytea[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], \
-     $40::bigint[]) x where b.bucket = $1"
+     $19::bigint[]) x where b.bucket = $1"
 );
-macro_rules! place_of_account {
-    () => {
-        " cross join lateral (select a.ctid place from prepaid.accounts a where a.bucket = $1 \
-         and a.account_no between x.account_no and x.account_no order by a.account_no limit 1) f \
-         where t.bucket = $1 and t.ctid = f.place"
+/// Their balances.
+pub(super) const INSERT_BALANCE: &str = concat!(
+    "insert into prepaid.balances as t (bucket, account_no, ",
+    balance_columns!(),
+    ") select b.bucket, x.* from prepaid.buckets b cross join unnest($2::bigint[], $3::bigint[], $4::bigint[], \
+     $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
+     $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], \
+     $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[]) x where b.bucket = $1"
+);
+
+/// The row of a table with the number that `x` names first: primary key.
+macro_rules! place_of {
+    ($table:literal, $number:literal) => {
+        concat!(
+            " cross join lateral (select n.ctid place from prepaid.",
+            $table,
+            " n where n.bucket = $1 and n.",
+            $number,
+            " = x.",
+            $number,
+            " limit 1) f where t.bucket = $1 and t.ctid = f.place"
+        )
     };
 }
 
-macro_rules! update_account {
+macro_rules! update_balance {
     ($set:literal, $arrays:literal, $names:literal) => {
         concat!(
-            "update prepaid.accounts t set available = x.available, held = x.held, revenue = x.revenue, \
+            "update prepaid.balances t set available = x.available, held = x.held, revenue = x.revenue, \
              open_holds = x.open_holds, seq = x.seq, head = x.head, last_position = x.last_position, last_at = x.last_at",
             $set,
             " from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[], \
@@ -154,35 +191,34 @@ macro_rules! update_account {
             ") x(account_no, available, held, revenue, open_holds, seq, head, last_position, last_at",
             $names,
             ")",
-            place_of_account!()
+            place_of!("balances", "account_no")
         )
     };
 }
-/// What holds change in accounts: primary key.
-pub(super) const UPDATE_BALANCE: &str = update_account!("", "", "");
-/// Accounts' money and the ends of their journals: primary key.
-pub(super) const UPDATE_ACCOUNT: &str = update_account!(
+/// What holds change in balances: primary key.
+pub(super) const UPDATE_BALANCE: &str = update_balance!("", "", "");
+/// Balances, and how much of accounts' past is archived: primary key.
+pub(super) const UPDATE_WHOLE_BALANCE: &str = update_balance!(
     ", funding = x.funding, promotion = x.promotion, breakage = x.breakage, write_off = x.write_off, \
      available_promo = x.available_promo, held_promo = x.held_promo, revenue_promo = x.revenue_promo, \
-     lots_free = x.lots_free, lapsed_holds = x.lapsed_holds",
+     lots_free = x.lots_free, lapsed_holds = x.lapsed_holds, closed = x.closed, archived = x.archived, \
+     pruned = x.pruned, checkpoint = x.checkpoint",
     ", $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], \
-     $18::bigint[], $19::bigint[]",
-    ", funding, promotion, breakage, write_off, available_promo, held_promo, revenue_promo, lots_free, lapsed_holds"
+     $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[]",
+    ", funding, promotion, breakage, write_off, available_promo, held_promo, revenue_promo, lots_free, lapsed_holds, \
+     closed, archived, pruned, checkpoint"
 );
-/// What accounts are held to, how many lots and budgets they have, and how much of their past is archived: primary key.
-pub(super) const UPDATE_ACCOUNT_TERMS: &str = concat!(
-    "update prepaid.accounts t set status = x.status, credit = x.credit, \
+/// What accounts are held to, and how many lots and budgets they have: primary key.
+pub(super) const UPDATE_ACCOUNT_TERMS: &str = "update prepaid.accounts t set status = x.status, credit = x.credit, \
      debt = x.debt, open_holds_max = x.open_holds_max, hold_max = x.hold_max, held_max = x.held_max, ceiling = x.ceiling, \
      on_lapse = x.on_lapse, overrun = x.overrun, ttl = x.ttl, grace = x.grace, late = x.late, last_lot = x.last_lot, \
-     last_budget = x.last_budget, budgets = x.budgets, closed = x.closed, archived = x.archived, pruned = x.pruned, \
-     checkpoint = x.checkpoint from unnest($2::bigint[], $3::smallint[], $4::bigint[], \
+     last_budget = x.last_budget, budgets = x.budgets from unnest($2::bigint[], $3::smallint[], $4::bigint[], \
      $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::smallint[], \
-     $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
-     $19::bigint[], $20::bigint[], $21::bigint[]) \
+     $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[]) \
      x(account_no, status, credit, debt, open_holds_max, hold_max, held_max, ceiling, on_lapse, overrun, ttl, grace, late, \
-     last_lot, last_budget, budgets, closed, archived, pruned, checkpoint)",
-    place_of_account!()
-);
+     last_lot, last_budget, budgets) cross join lateral (select a.ctid place from prepaid.accounts a where a.bucket = $1 \
+     and a.account_no between x.account_no and x.account_no order by a.account_no limit 1) f \
+     where t.bucket = $1 and t.ctid = f.place";
 
 /// What keys lead to: a hold, or the operation an entry records. Primary keys.
 pub(super) const SELECT_KEYED: &str = concat!(
@@ -257,8 +293,8 @@ macro_rules! update_hold {
             ") x(hold_no, state, held, held_at_close, settled_as, settled_as_tokens, actual, actual_tokens, captured, \
              closed_at, due, seq",
             $names,
-            ") cross join lateral (select h.ctid place from prepaid.holds h where h.bucket = $1 and h.hold_no = x.hold_no \
-             limit 1) f where t.bucket = $1 and t.ctid = f.place"
+            ")",
+            place_of!("holds", "hold_no")
         )
     };
 }
@@ -397,8 +433,15 @@ pub(super) const SELECT_CHAIN: &str = concat!(
 );
 
 /// All accounts: primary key.
-pub(super) const SCAN_ACCOUNTS: &str =
-    concat!("select ", account_columns!(), " from prepaid.accounts where bucket = $1 order by account_no");
+pub(super) const SCAN_ACCOUNTS: &str = concat!(
+    "select ",
+    account_columns!(),
+    ", ",
+    balance_columns!(),
+    " from prepaid.accounts a",
+    balance_of_account!(),
+    " where a.bucket = $1 order by account_no"
+);
 /// All holds: primary key.
 pub(super) const SCAN_HOLDS: &str =
     concat!("select ", hold_columns!(), " from prepaid.holds where bucket = $1 order by hold_no");
@@ -429,9 +472,11 @@ pub(super) const SCAN_KEYS: &str = "select hash, target from prepaid.keys where 
 pub(super) const SCAN_CHECKPOINTS: &str = concat!(
     "select ",
     entry_columns!(),
-    ", id from (select a.id, a.account_no owner, a.checkpoint place from prepaid.accounts a where a.bucket = $1 \
-     and a.checkpoint > 0) a cross join lateral (select * from prepaid.entries e where e.bucket = $1 \
-     and e.position = a.place limit 1) e order by owner"
+    ", ",
+    account_name!("e"),
+    " from (select s.account_no owner, s.checkpoint place from prepaid.balances s where s.bucket = $1 \
+     and s.checkpoint > 0) s cross join lateral (select * from prepaid.entries e where e.bucket = $1 \
+     and e.position = s.place limit 1) e order by owner"
 );
 
 /// Up to which position entries may have been pruned: primary key.
@@ -490,7 +535,7 @@ mod tests {
     /// Every statement that runs inside a bucket, by name.
     const OF_A_BUCKET: &[(&str, &str)] = &statements! {
         LOCK_BUCKET SELECT_BUCKET UPDATE_BUCKET SELECT_NAMED_ACCOUNTS SELECT_ACCOUNTS INSERT_ACCOUNT
-        UPDATE_BALANCE UPDATE_ACCOUNT UPDATE_ACCOUNT_TERMS SELECT_KEYED SELECT_KEY INSERT_KEY SELECT_HOLD SELECT_OVERDUE SELECT_PENDING
+        INSERT_BALANCE UPDATE_BALANCE UPDATE_WHOLE_BALANCE UPDATE_ACCOUNT_TERMS SELECT_KEYED SELECT_KEY INSERT_KEY SELECT_HOLD SELECT_OVERDUE SELECT_PENDING
         SELECT_DUE INSERT_OPEN_HOLD INSERT_HOLD UPDATE_CLOSED_HOLD UPDATE_HOLD SELECT_LOT SELECT_LIVE_LOTS SELECT_DUE_LOTS INSERT_LOT UPDATE_LOT
         SELECT_SCOPE_BUDGETS SELECT_BUDGETS UPSERT_BUDGET SELECT_WINDOW SELECT_WINDOWS UPSERT_WINDOW
         INSERT_HOLD_ENTRY INSERT_ENTRY

@@ -17,8 +17,9 @@ use crate::store::StoreError;
 #[derive(Clone, Copy)]
 pub(super) enum Piece<'a> {
     NewAccounts(&'a [Arc<Account>]),
+    NewBalances(&'a [Arc<Account>]),
     Balances(&'a [Arc<Account>]),
-    Accounts(&'a [Arc<Account>]),
+    WholeBalances(&'a [Arc<Account>]),
     OpenHolds(&'a [Arc<Hold>]),
     NewHolds(&'a [Arc<Hold>]),
     ClosedHolds(&'a [Arc<Hold>]),
@@ -44,7 +45,8 @@ pub(super) fn pieces<'a>(changes: &'a ChangeSet, before: &Snapshot, version: i64
     let closed = |hold: &Arc<Hold>| before.holds.get(&hold.key).is_some_and(|was| is_only_closed(hold, was));
     let mut pieces = vec![
         Piece::NewAccounts(&changes.new_accounts),
-        if accounts.iter().all(spent) { Piece::Balances(accounts) } else { Piece::Accounts(accounts) },
+        Piece::NewBalances(&changes.new_accounts),
+        if accounts.iter().all(spent) { Piece::Balances(accounts) } else { Piece::WholeBalances(accounts) },
         if new_holds.iter().all(|hold| is_only_open(hold)) {
             Piece::OpenHolds(new_holds)
         } else {
@@ -166,7 +168,8 @@ pub(super) async fn write_terms(
 impl<'a> Piece<'a> {
     fn is_empty(&self) -> bool {
         match self {
-            Self::NewAccounts(rows) | Self::Balances(rows) | Self::Accounts(rows) => rows.is_empty(),
+            Self::NewAccounts(rows) | Self::NewBalances(rows) => rows.is_empty(),
+            Self::Balances(rows) | Self::WholeBalances(rows) => rows.is_empty(),
             Self::OpenHolds(rows) | Self::NewHolds(rows) | Self::ClosedHolds(rows) | Self::Holds(rows) => {
                 rows.is_empty()
             }
@@ -182,7 +185,7 @@ impl<'a> Piece<'a> {
     fn kind(&self) -> u32 {
         match self {
             Self::NewAccounts(_) => 1,
-            Self::Accounts(_) => 1 << 1,
+            Self::WholeBalances(_) => 1 << 1,
             Self::NewHolds(_) => 1 << 2,
             Self::Holds(_) => 1 << 3,
             Self::NewLots(_) => 1 << 4,
@@ -196,14 +199,16 @@ impl<'a> Piece<'a> {
             Self::OpenHolds(_) => 1 << 12,
             Self::ClosedHolds(_) => 1 << 13,
             Self::HoldEntries(_) => 1 << 14,
+            Self::NewBalances(_) => 1 << 15,
         }
     }
 
     fn statement(&self) -> &'static str {
         match self {
             Self::NewAccounts(_) => sql::INSERT_ACCOUNT,
+            Self::NewBalances(_) => sql::INSERT_BALANCE,
             Self::Balances(_) => sql::UPDATE_BALANCE,
-            Self::Accounts(_) => sql::UPDATE_ACCOUNT,
+            Self::WholeBalances(_) => sql::UPDATE_WHOLE_BALANCE,
             Self::OpenHolds(_) => sql::INSERT_OPEN_HOLD,
             Self::NewHolds(_) => sql::INSERT_HOLD,
             Self::ClosedHolds(_) => sql::UPDATE_CLOSED_HOLD,
@@ -223,7 +228,7 @@ impl<'a> Piece<'a> {
         match self {
             Self::NewAccounts(rows) => bind::new_accounts(arguments, rows),
             Self::Balances(rows) => bind::balances(arguments, rows),
-            Self::Accounts(rows) => bind::accounts(arguments, rows),
+            Self::NewBalances(rows) | Self::WholeBalances(rows) => bind::whole_balances(arguments, rows),
             Self::OpenHolds(rows) => bind::open_holds(arguments, rows),
             Self::NewHolds(rows) => bind::new_holds(arguments, rows),
             Self::ClosedHolds(rows) => bind::closed_holds(arguments, rows),
@@ -263,7 +268,8 @@ fn is_only_closed(hold: &Hold, before: &Hold) -> bool {
 /// Whether an account differs from what it was only in what [`sql::UPDATE_BALANCE`] changes, terms aside.
 fn is_only_spent(account: &Account, before: &Account) -> bool {
     account.books.rest() == before.books.rest()
-        && (account.lots_free, account.lapsed_holds) == (before.lots_free, before.lapsed_holds)
+        && (account.lots_free, account.lapsed_holds, account.past)
+            == (before.lots_free, before.lapsed_holds, before.past)
 }
 
 #[cfg(test)]
@@ -343,7 +349,7 @@ mod tests {
         spent.books = Books { available: ONE.signed(), held: ONE.signed(), revenue: ONE.signed(), ..before.books };
         (spent.open_holds, spent.seq, spent.last_position) = (1, 2, 3);
         assert!(is_only_spent(&spent, &before));
-        let more: [fn(&mut Account); 9] = [
+        let more: [fn(&mut Account); 10] = [
             |account| account.books.funding = ONE.signed(),
             |account| account.books.promotion = ONE.signed(),
             |account| account.books.breakage = ONE.signed(),
@@ -353,6 +359,7 @@ mod tests {
             |account| account.books.revenue_promo = ONE.signed(),
             |account| account.lots_free = ONE,
             |account| account.lapsed_holds = 1,
+            |account| account.past.closed = 1,
         ];
         for (case, change) in more.iter().enumerate() {
             let mut account = spent.clone();
