@@ -179,6 +179,25 @@ macro_rules! place_of {
     };
 }
 
+/// The same row, of a database that is not spread over machines: a third faster, because it is found and changed at once. The
+/// bucket is a column of `x`, so nothing is found before `x` names it; and a range is nothing the planner would remember.
+macro_rules! row_of {
+    ($number:literal) => {
+        concat!(
+            " where (t.bucket = $1) is true and t.bucket = x.bucket and t.",
+            $number,
+            " between x.",
+            $number,
+            " and x.",
+            $number
+        )
+    };
+}
+
+/// How rows to be changed are found, of tables that have one index for it: in general, and on one machine.
+pub(super) static ROWS: [(&str, &str); 2] =
+    [(place_of!("balances", "account_no"), row_of!("account_no")), (place_of!("holds", "hold_no"), row_of!("hold_no"))];
+
 macro_rules! update_balance {
     ($set:literal, $arrays:literal, $names:literal) => {
         concat!(

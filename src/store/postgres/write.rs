@@ -96,14 +96,17 @@ fn join(pieces: &[Piece<'_>]) -> String {
 }
 
 /// A statement whose arrays are walked in step: named in FROM, each of them is copied into a table of its own first, and
-/// that takes as long as writing the rows.
+/// that takes as long as writing the rows. Rows it changes are found where they are changed.
 fn in_step(statement: &str) -> String {
     let arrays = statement.split_once("unnest(").and_then(|(before, rest)| Some((before, rest.split_once(')')?)));
-    match arrays {
-        Some((before, (arrays, after))) => {
-            format!("{before}(select unnest({})){after}", arrays.replace(", ", "), unnest("))
-        }
-        None => statement.to_owned(),
+    let Some((before, (arrays, after))) = arrays else {
+        return statement.to_owned();
+    };
+    let arrays = arrays.replace(", ", "), unnest(");
+    let found = sql::ROWS.iter().find_map(|(place, row)| Some((after.strip_suffix(place)?.strip_prefix(" x(")?, row)));
+    match found {
+        Some((names, row)) => format!("{before}(select $1::smallint, unnest({arrays})) x(bucket, {names}{row}"),
+        None => format!("{before}(select unnest({arrays})){after}"),
     }
 }
 
@@ -278,6 +281,16 @@ mod tests {
     use crate::model::{
         AccountId, Amount, Asset, Books, ChainHash, HoldId, HoldState, Limits, Policy, Quantity, RequestId, Take,
     };
+
+    #[test]
+    fn rows_are_found_where_they_are_changed() {
+        for statement in [sql::UPDATE_BALANCE, sql::UPDATE_WHOLE_BALANCE, sql::UPDATE_CLOSED_HOLD, sql::UPDATE_HOLD] {
+            let text = in_step(statement);
+            assert!(statement.contains("ctid") && !text.contains("ctid"), "{text}");
+            assert!(text.contains("from (select $1::smallint, unnest($2::bigint[]), unnest("), "{text}");
+            assert!(text.contains(" where (t.bucket = $1) is true and t.bucket = x.bucket and t."), "{text}");
+        }
+    }
 
     const ONE: Amount = Amount::MAX;
     const MANY: Quantity = Quantity { cost: ONE, tokens: 1 };
