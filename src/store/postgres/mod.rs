@@ -6,6 +6,8 @@
 mod bind;
 mod commit;
 mod fault;
+#[macro_use]
+mod found;
 mod open;
 mod pool;
 mod prune;

@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 
 use super::bind::{self, count, of_bucket, one};
 use super::fault::of_statement;
-use super::sql;
+use super::{found, sql};
 use crate::kernel::{ChangeSet, Counters, KeyTarget, Snapshot};
 use crate::model::{Account, Budget, BudgetWindow, Entry, Hold, KeyHash, Lot, Pinned, Timestamp};
 use crate::store::StoreError;
@@ -103,7 +103,8 @@ fn in_step(statement: &str) -> String {
         return statement.to_owned();
     };
     let arrays = arrays.replace(", ", "), unnest(");
-    let found = sql::ROWS.iter().find_map(|(place, row)| Some((after.strip_suffix(place)?.strip_prefix(" x(")?, row)));
+    let found =
+        found::ROWS.iter().find_map(|(place, row)| Some((after.strip_suffix(place)?.strip_prefix(" x(")?, row)));
     match found {
         Some((names, row)) => format!("{before}(select $1::smallint, unnest({arrays})) x(bucket, {names}{row}"),
         None => format!("{before}(select unnest({arrays})){after}"),
