@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prepaid::clock::Clock;
-use prepaid::model::{Against, Cap, Lease, Limits, LotClass, Policy, Scope, Window};
+use prepaid::model::{Against, Cap, Entry, Lease, Limits, LotClass, Policy, Scope, Window};
 use prepaid::store::sqlite::{SqliteOptions, SqliteStore};
 use prepaid::store::{Store, StoreErrorKind};
 use prepaid::testing::ManualClock;
@@ -56,8 +56,17 @@ impl Place {
     }
 
     fn waiting(&self) -> i64 {
+        self.number("select count(*) from backlog")
+    }
+
+    /// The last position that the bucket's row knows of.
+    fn position(&self) -> i64 {
+        self.number("select position from buckets")
+    }
+
+    fn number(&self, query: &str) -> i64 {
         let connection = rusqlite::Connection::open(self.path()).unwrap();
-        connection.query_row("select count(*) from backlog", [], |row| row.get(0)).unwrap()
+        connection.query_row(query, [], |row| row.get(0)).unwrap()
     }
 }
 
@@ -198,6 +207,30 @@ async fn nothing_waits_in_an_idle_ledger() {
     assert_ne!(crashed.waiting(), 0);
     let (_store, recovered) = crashed.open().await;
     crashed.until_nothing_waits().await;
+    assert!(recovered.audit().await.unwrap().is_clean());
+    recovered.close(Duration::ZERO).await.unwrap();
+}
+
+/// While a blob says the last position, the bucket's row need not: that is a page less for each commit.
+#[tokio::test]
+async fn bucket_is_written_when_its_blobs_go() {
+    let place = Place::new(1_000);
+    let (_store, ledger) = place.open().await;
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    act(&alice, &place.clock, 0).await;
+    let last = |entries: Vec<Entry>| i64::try_from(entries.last().unwrap().position).unwrap();
+    let given_out = last(alice.journal(0, 1_000).await.unwrap());
+    assert!(place.position() < given_out, "{} of {given_out}", place.position());
+    let crashed = place.crashed();
+    place.until_nothing_waits().await;
+    assert_eq!(place.position(), given_out);
+    ledger.close(Duration::ZERO).await.unwrap();
+
+    let (_store, recovered) = crashed.open().await;
+    let alice = recovered.account("alice").unwrap();
+    alice.deposit("next", units(1)).await.unwrap();
+    assert_eq!(last(alice.journal(0, 1_000).await.unwrap()), given_out + 1);
     assert!(recovered.audit().await.unwrap().is_clean());
     recovered.close(Duration::ZERO).await.unwrap();
 }

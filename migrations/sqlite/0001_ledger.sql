@@ -16,7 +16,7 @@ create table meta (
 ) strict, without rowid;
 
 -- The last numbers given out, until when the sweeper stays away, and the last hold whose key, like the keys of all
--- before it, is in `keys`.
+-- before it, is in `keys`. The last blob in `backlog` may have given out more.
 create table buckets (
     bucket integer not null primary key check (bucket = 0),
     position integer not null check (position >= 0),
@@ -219,7 +219,7 @@ create table keys (
     target integer not null
 ) strict, without rowid;
 
--- The rows each of the newest batches changed, as bytes.
+-- The bucket's counters after each of the newest batches and the rows it changed, as bytes.
 create table backlog (
     batch integer not null primary key,
     rows blob not null

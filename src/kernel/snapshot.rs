@@ -111,6 +111,18 @@ pub struct Counters {
     pub account: i64,
 }
 
+impl Counters {
+    /// What was given out last, of two states of a bucket.
+    #[must_use]
+    pub fn latest(self, other: Self) -> Self {
+        Self {
+            position: self.position.max(other.position),
+            hold: self.hold.max(other.hold),
+            account: self.account.max(other.account),
+        }
+    }
+}
+
 /// What a batch changes: whole rows, each once.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeSet {

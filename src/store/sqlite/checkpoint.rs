@@ -39,7 +39,9 @@ impl Checkpoints {
 
     /// After a commit: wakes the thread when there is enough to do.
     pub(super) fn look(&self, writer: &Connection) {
-        let state = writer.query_row(sql::LOOK_AT_LOG, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+        let state = writer
+            .prepare_cached(sql::LOOK_AT_LOG)
+            .and_then(|mut look| look.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))));
         if let (Ok((log, moved)), Some(wake)) = (state, &self.wake)
             && log.saturating_sub(moved) >= self.pages
         {

@@ -85,13 +85,17 @@ impl Writer {
             Ok((Decision { changes, replies }, moves)) => {
                 self.known.learn(&changes);
                 self.known.keep(self.backlog.learn(changes, moves));
-                if let Some(checkpoints) = &self.checkpoints {
-                    checkpoints.look(&connection);
-                }
                 self.connection = Some(connection);
                 Ok(replies)
             }
             Err(error) => Err(self.failed(connection, error)),
+        }
+    }
+
+    /// What is left to do once callers have their answers.
+    pub(super) fn after(&self) {
+        if let (Some(checkpoints), Some(connection)) = (&self.checkpoints, &self.connection) {
+            checkpoints.look(connection);
         }
     }
 
@@ -100,9 +104,9 @@ impl Writer {
         let connection = self.connect()?;
         let write = || {
             let Some(moves) = self.backlog.rest(&connection, TIDIED_AT_ONCE)? else { return Ok(None) };
-            connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
+            run(&connection, sql::BEGIN).map_err(of_statement)?;
             backlog::settle(&connection, &moves)?;
-            connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
+            run(&connection, sql::COMMIT).map_err(of_commit)?;
             Ok(Some(moves))
         };
         match write() {
@@ -129,8 +133,8 @@ impl Writer {
 
     /// Runs one batch in one transaction. On an error the transaction is left as it is, for the caller to take back.
     fn transact(&mut self, connection: &Connection, batch: &Batch) -> Result<(Decision, Moves), StoreError> {
-        connection.execute_batch(sql::BEGIN).map_err(of_statement)?;
-        let counters = counters(connection)?;
+        run(connection, sql::BEGIN).map_err(of_statement)?;
+        let counters = self.backlog.with(connection, |waiting| waiting.rows.counters())?.latest(counters(connection)?);
         let now = self.clock.now();
         let mut snapshot = Snapshot { ledger: self.ledger, counters, ..Snapshot::default() };
         self.load(connection, &batch.reads(), now, &mut snapshot)?;
@@ -141,13 +145,13 @@ impl Writer {
             }
         };
         if decision.changes.is_empty() && decision.changes.counters == counters {
-            connection.execute_batch(sql::ROLLBACK).map_err(of_statement)?;
+            run(connection, sql::ROLLBACK).map_err(of_statement)?;
             return Ok((decision, Moves::default()));
         }
         let moves = self.backlog.moves(&decision.changes);
         write(connection, &snapshot, &decision.changes, &moves)?;
         prune::remove(connection, &decision.changes.pruned)?;
-        connection.execute_batch(sql::COMMIT).map_err(of_commit)?;
+        run(connection, sql::COMMIT).map_err(of_commit)?;
         Ok((decision, moves))
     }
 
@@ -216,6 +220,7 @@ impl Writer {
     }
 }
 
+/// The bucket's counters, but for what blobs in the backlog say.
 pub(super) fn counters(connection: &Connection) -> Result<Counters, StoreError> {
     let row = connection
         .prepare_cached(sql::SELECT_BUCKET)
@@ -249,13 +254,7 @@ fn write(connection: &Connection, before: &Snapshot, changes: &ChangeSet, moves:
     for entry in &changes.entries {
         entries.insert(entry).map_err(of_statement)?;
     }
-    let indexed = backlog::write(connection, changes, moves)?;
-    let Counters { position, hold, account } = changes.counters;
-    let pause = changes.pause.map_or(i64::MIN, Timestamp::as_micros);
-    prepare(connection, sql::UPDATE_BUCKET)?
-        .execute(rusqlite::params![rows::Count(position), hold, account, pause, indexed])
-        .map_err(of_statement)?;
-    Ok(())
+    backlog::write(connection, changes, moves)
 }
 
 impl Known {
@@ -285,6 +284,11 @@ impl Known {
 
 pub(super) fn prepare<'c>(connection: &'c Connection, statement: &str) -> Result<CachedStatement<'c>, StoreError> {
     connection.prepare_cached(statement).map_err(of_statement)
+}
+
+/// Begins or ends a transaction, with a statement that is not parsed anew.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 /// The first row, read by `read`.

@@ -335,6 +335,7 @@ fn work(jobs: &mpsc::Receiver<Job<Writer>>, writer: &mut Writer) {
         match jobs.recv_timeout(patience) {
             Ok(job) => {
                 job(writer);
+                writer.after();
                 patience = IDLE;
             }
             // What fails now is tried again then.

@@ -275,7 +275,7 @@ pub(super) fn scan(connection: &Connection, visitor: &mut Visitor) -> Result<(),
             Ok(Record::Account(waiting.account(&account.id).cloned().map_or(account, Arc::unwrap_or_clone)))
         };
         let pruned = prune::pruned(connection)?;
-        let go_on = visitor(Record::Counters(counters(connection)?))
+        let go_on = visitor(Record::Counters(waiting.counters().latest(counters(connection)?)))
             && (pruned == 0 || visitor(Record::Pruned(pruned)))
             && visit(connection, sql::SCAN_CHECKPOINTS, visitor, |row| rows::entry(row, None).map(Record::Checkpoint))?
             && visit(connection, sql::SCAN_ENTRIES, visitor, |row| rows::entry(row, None).map(Record::Entry))?

@@ -17,11 +17,11 @@ pub(super) const BEGIN_READ: &str = "begin deferred";
 /// Whether pages and indexes are in order: "ok", or the first thing that is not. Reads everything.
 pub(super) const CHECK: &str = "pragma integrity_check(1)";
 
-/// The bucket's counters; one row.
+/// The bucket's counters, but for what blobs in the backlog say; one row.
 pub(super) const SELECT_BUCKET: &str = "select position, hold_no, account_no, pause from buckets where bucket = 0";
 /// Advances the bucket; one row.
-pub(super) const UPDATE_BUCKET: &str = "update buckets set position = ?1, hold_no = ?2, account_no = ?3, pause = max(pause, ?4), indexed = max(indexed, ?5) \
-     where bucket = 0";
+pub(super) const UPDATE_BUCKET: &str = "update buckets set position = max(position, ?1), hold_no = max(hold_no, ?2), \
+     account_no = max(account_no, ?3), pause = max(pause, ?4), indexed = max(indexed, ?5) where bucket = 0";
 
 macro_rules! account_columns {
     () => {

@@ -1,6 +1,7 @@
 //! The rows a batch changed, as bytes: only what can have changed.
 //!
-//! A blob is the CRC-32 of what follows, then records one after the other, each with its kind in front.
+//! A blob is the CRC-32 of what follows: the bucket's counters, then records one after the other, each with its kind in
+//! front.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::super::commit::{find, prepare};
 use super::super::fault::of_statement;
 use super::super::{credit, rows as columns, sql};
 use super::rows::{Row, Rows, changed};
-use crate::kernel::ChangeSet;
+use crate::kernel::{ChangeSet, Counters};
 use crate::model::codec::{Reader, Writer, read_amount, read_number, read_quantity, write_amount, write_quantity};
 use crate::model::{
     Account, AccountId, Books, BudgetWindow, CallToken, ChainHash, Hold, HoldId, HoldState, KeyHash, Lot, LotKey,
@@ -32,6 +33,7 @@ pub(super) fn encode(changes: &ChangeSet) -> Option<Vec<u8>> {
     }
     let mut writer = Writer::with_capacity(count.saturating_mul(160));
     [0; 4].into_iter().for_each(|byte| writer.byte(byte));
+    write_counters(&mut writer, changes.counters);
     changes.accounts.iter().for_each(|account| write_account(&mut writer, account));
     changes.new_holds.iter().for_each(|hold| write_new_hold(&mut writer, hold));
     changes.holds.iter().for_each(|hold| write_hold(&mut writer, hold));
@@ -44,12 +46,12 @@ pub(super) fn encode(changes: &ChangeSet) -> Option<Vec<u8>> {
     Some(blob)
 }
 
-/// The number of a blob and the rows in it. What a record does not say is as it was before.
+/// A blob's number, the counters and the rows in it. What a record does not say is as it was before.
 pub(super) fn decode(
     connection: &Connection,
     before: &Rows,
     blob: &Columns<'_>,
-) -> Result<(i64, Vec<Row>), StoreError> {
+) -> Result<(i64, Counters, Vec<Row>), StoreError> {
     let batch: i64 = blob.get(0).map_err(of_statement)?;
     let bytes = blob.get_ref(1).map_err(of_statement)?.as_blob().map_err(|_| Malformed("blob"))?;
     let (sum, rows) = bytes.split_first_chunk::<4>().ok_or(Malformed("too short"))?;
@@ -58,6 +60,7 @@ pub(super) fn decode(
     }
     let was = Was { connection, before };
     let mut reader = Reader::new(rows);
+    let counters = read_counters(&mut reader)?;
     let mut found = Vec::new();
     while !reader.is_empty() {
         found.push(match reader.byte()? {
@@ -69,7 +72,7 @@ pub(super) fn decode(
             _ => return Err(Malformed("record").into()),
         });
     }
-    Ok((batch, found))
+    Ok((batch, counters, found))
 }
 
 /// Rows as they were before a blob.
@@ -103,6 +106,16 @@ impl Was<'_> {
         let found = find(&mut prepare(self.connection, sql::SELECT_LOT)?, params, credit::lot)?;
         found.ok_or_else(|| Malformed("lot without a row").into())
     }
+}
+
+fn write_counters(writer: &mut Writer, counters: Counters) {
+    writer.unsigned(counters.position);
+    writer.signed(counters.hold);
+    writer.signed(counters.account);
+}
+
+fn read_counters(reader: &mut Reader<'_>) -> Result<Counters, Malformed> {
+    Ok(Counters { position: reader.unsigned()?, hold: reader.signed()?, account: reader.signed()? })
 }
 
 fn write_account(writer: &mut Writer, account: &Account) {

@@ -15,8 +15,8 @@ use rusqlite::Connection;
 use super::super::commit::{prepare, target};
 use super::super::fault::{corrupt, of_statement};
 use super::super::{query, rows as columns, sql};
-use super::at_most;
 use super::rows::Rows;
+use super::{at_most, excess};
 use crate::kernel::KeyTarget;
 use crate::model::KeyHash;
 use crate::store::StoreError;
@@ -74,8 +74,7 @@ impl Keys {
 
     /// What a batch that adds so many has to move, for `max` to be left.
     pub(super) fn moves(&self, adds: usize, max: usize) -> KeyMoves {
-        let excess = self.holds.len().saturating_add(adds).saturating_sub(max);
-        let count = excess.min(at_most(adds)).min(self.holds.len());
+        let count = excess(self.holds.len(), adds, max).min(at_most(adds)).min(self.holds.len());
         let ahead = (self.hand.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let ahead = self.holds.range(ahead).take(count);
         let mut keys: Vec<_> = ahead.map(|(key, number)| (*key, *number)).collect();

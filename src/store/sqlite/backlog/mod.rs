@@ -25,8 +25,8 @@ pub(super) use self::rows::{Row, Rows};
 use super::commit::prepare;
 use super::fault::of_statement;
 use super::{credit, query, rows as columns, sql};
-use crate::kernel::{ChangeSet, KeyTarget};
-use crate::model::KeyHash;
+use crate::kernel::{ChangeSet, Counters, KeyTarget};
+use crate::model::{KeyHash, Timestamp};
 use crate::store::StoreError;
 
 /// The backlog, shared by the writer and the readers. Nothing is read before the first use, nor kept after a failure.
@@ -51,6 +51,8 @@ pub(super) struct Moves {
     keys: KeyMoves,
     /// The number of the blob that is being written.
     batch: i64,
+    /// The bucket's counters, as far as blobs say that may go.
+    counters: Counters,
 }
 
 impl Backlog {
@@ -87,7 +89,11 @@ impl Backlog {
     /// The next rows to move when there is nothing else to do; none: nothing waits but keys.
     pub(super) fn rest(&self, connection: &Connection, most: usize) -> Result<Option<Moves>, StoreError> {
         self.with(connection, |Waiting { rows: waiting, .. }| {
-            (!waiting.is_empty()).then(|| Moves { rows: waiting.oldest(usize::MAX, most), ..Moves::default() })
+            (!waiting.is_empty()).then(|| Moves {
+                rows: waiting.oldest(usize::MAX, most),
+                counters: waiting.counters(),
+                ..Moves::default()
+            })
         })
     }
 
@@ -135,13 +141,19 @@ impl Waiting {
 
     fn moves(&self, changes: &ChangeSet, rows_max: usize, keys_max: usize) -> Moves {
         let adds = rows::changed(changes);
-        let excess = self.rows.len().saturating_add(adds).saturating_sub(rows_max);
         Moves {
-            rows: self.rows.oldest(excess, at_most(adds)),
+            rows: self.rows.oldest(excess(self.rows.len(), adds, rows_max), at_most(adds)),
             keys: self.keys.moves(changes.new_holds.len(), keys_max),
             batch: self.rows.next(),
+            counters: self.rows.counters(),
         }
     }
+}
+
+/// How many are too many once so many are added. Small batches move none for a while, then many that share their pages.
+fn excess(waiting: usize, adds: usize, max: usize) -> usize {
+    let excess = waiting.saturating_add(adds).saturating_sub(max);
+    if excess < max / 256 { 0 } else { excess }
 }
 
 /// How many a batch that adds so many moves at most: a long backlog read after a crash shrinks.
@@ -150,22 +162,40 @@ fn at_most(adds: usize) -> usize {
     adds.saturating_mul(2).max(MOVES_MIN)
 }
 
-/// Writes what a batch changed into the backlog, and moves what is to move. Answers the last hold whose key, like the
-/// keys of all before it, is in the index then; 0: as before.
-pub(super) fn write(connection: &Connection, changes: &ChangeSet, moves: &Moves) -> Result<i64, StoreError> {
-    if let Some(rows) = image::encode(changes) {
+/// Writes what a batch changed into the backlog, and moves what is to move.
+pub(super) fn write(connection: &Connection, changes: &ChangeSet, moves: &Moves) -> Result<(), StoreError> {
+    let rows = image::encode(changes);
+    // A blob says the counters: the bucket's row is a page that need not be written then.
+    if rows.is_none() || changes.pause.is_some() || !changes.pruned.is_empty() || moves.keys.indexed > 0 {
+        update_bucket(connection, changes.counters, changes.pause, moves.keys.indexed)?;
+    }
+    if let Some(rows) = rows {
         prepare(connection, sql::INSERT_BACKLOG)?.execute(params![moves.batch, rows]).map_err(of_statement)?;
     }
     keys::write(connection, &changes.keys, &moves.keys)?;
-    settle(connection, moves)?;
-    Ok(moves.keys.indexed)
+    settle(connection, moves)
+}
+
+/// Writes the bucket's row: what no blob says, or what those say that may go.
+fn update_bucket(
+    connection: &Connection,
+    Counters { position, hold, account }: Counters,
+    pause: Option<Timestamp>,
+    indexed: i64,
+) -> Result<(), StoreError> {
+    let pause = pause.map_or(i64::MIN, Timestamp::as_micros);
+    let params = params![columns::Count(position), hold, account, pause, indexed];
+    prepare(connection, sql::UPDATE_BUCKET)?.execute(params).map_err(of_statement)?;
+    Ok(())
 }
 
 /// Moves rows into their tables.
-pub(super) fn settle(connection: &Connection, Moves { rows: leaving, .. }: &Moves) -> Result<(), StoreError> {
+pub(super) fn settle(connection: &Connection, moves: &Moves) -> Result<(), StoreError> {
+    let leaving = &moves.rows;
     if leaving.turns == 0 {
         return Ok(());
     }
+    update_bucket(connection, moves.counters, None, 0)?;
     let mut accounts = prepare(connection, sql::UPDATE_ACCOUNT)?;
     let mut holds = prepare(connection, sql::UPSERT_HOLD)?;
     let mut lots = prepare(connection, sql::UPDATE_LOT)?;
@@ -181,4 +211,17 @@ pub(super) fn settle(connection: &Connection, Moves { rows: leaving, .. }: &Move
     }
     prepare(connection, sql::DELETE_BACKLOG)?.execute([leaving.oldest]).map_err(of_statement)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_batches_move_nothing_for_a_while_then_many() {
+        assert_eq!([65_000, 65_534, 65_700].map(|waiting| excess(waiting, 2, 65_536)), [0, 0, 0]);
+        assert_eq!(excess(65_790, 2, 65_536), 256);
+        assert_eq!(excess(65_536, 2_000, 65_536), 2_000);
+        assert_eq!(excess(7, 2, 7), 2);
+    }
 }

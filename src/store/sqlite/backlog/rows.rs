@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::super::{query, sql};
 use super::image;
-use crate::kernel::{ChangeSet, Map};
+use crate::kernel::{ChangeSet, Counters, Map};
 use crate::model::{Account, AccountId, BudgetWindow, Hold, HoldState, KeyHash, Lot, LotKey, Timestamp, WindowKey};
 use crate::store::StoreError;
 
@@ -26,6 +26,8 @@ pub(in crate::store::sqlite) struct Rows {
     queue: VecDeque<(i64, Place)>,
     /// The number of the last blob.
     last: i64,
+    /// The bucket's counters, as far as blobs say; its row may say more.
+    counters: Counters,
 }
 
 /// A row.
@@ -70,8 +72,9 @@ impl Rows {
     pub(super) fn load(connection: &Connection) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         query::each(connection, sql::SELECT_BACKLOG, [], |row| {
-            let (batch, changed) = image::decode(connection, &rows, row)?;
+            let (batch, counters, changed) = image::decode(connection, &rows, row)?;
             rows.last = batch;
+            rows.counters = counters;
             changed.into_iter().for_each(|row| rows.put(row));
             Ok(true)
         })?;
@@ -150,6 +153,11 @@ impl Rows {
         self.queue.is_empty()
     }
 
+    /// The bucket's counters, as far as blobs say.
+    pub(in crate::store::sqlite) fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// The number of the next blob.
     pub(super) fn next(&self) -> i64 {
         self.last.saturating_add(1)
@@ -192,6 +200,7 @@ impl Rows {
         drop(self.queue.drain(..moved.turns.min(self.queue.len())));
         moved.rows.iter().for_each(|row| self.remove(row));
         self.last = self.last.max(batch);
+        self.counters = self.counters.latest(changes.counters);
         changes.accounts.into_iter().for_each(|account| self.put(Row::Account(account)));
         changes.new_holds.into_iter().chain(changes.holds).for_each(|hold| self.put(Row::Hold(hold)));
         changes.lots.into_iter().for_each(|lot| self.put(Row::Lot(lot)));
