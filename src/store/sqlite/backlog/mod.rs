@@ -166,7 +166,7 @@ fn at_most(adds: usize) -> usize {
 pub(super) fn write(connection: &Connection, changes: &ChangeSet, moves: &Moves) -> Result<(), StoreError> {
     let rows = image::encode(changes);
     // A blob says the counters: the bucket's row is a page that need not be written then.
-    if rows.is_none() || changes.pause.is_some() || !changes.pruned.is_empty() || moves.keys.indexed > 0 {
+    if rows.is_none() || changes.pause.is_some() || moves.keys.indexed > 0 {
         update_bucket(connection, changes.counters, changes.pause, moves.keys.indexed)?;
     }
     if let Some(rows) = rows {
