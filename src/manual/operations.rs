@@ -25,7 +25,8 @@
 //!
 //! | In the url | Default | says |
 //! |---|---|---|
-//! | `buckets=8` | 4 | how many parts are written side by side; fixed when the ledger is created |
+//! | `buckets=8` | 2 | how many parts are written side by side; fixed when the ledger is created |
+//! | `writers=8` | 4 | connections of this process that write, at most; never more than buckets |
 //! | `prepared=never` | – | behind a pooler that hands every transaction another connection |
 //! | `append_only=required` | – | refuse a role that may change the journal; else that is only warned of |
 //!
