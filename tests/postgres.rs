@@ -452,6 +452,22 @@ async fn rows_another_process_changed_are_read_anew() {
 
 /// What is reserved is taken for new without a look. What is not is found out: by its key, which cannot be written again,
 /// and by asking for it where it would be refused now.
+/// It is never taken for an account with nothing in it.
+#[tokio::test]
+async fn account_whose_balance_is_lost_is_an_error() {
+    let database = Database::new().await;
+    let store = PostgresStore::open(&database.url).await.unwrap();
+    commit(&store, vec![open("alice"), deposit("alice", "first", 5)]).await.unwrap();
+    database.connect().await.execute("delete from prepaid.balances").await.unwrap();
+    // A process that remembers nothing of it.
+    let store = PostgresStore::open(&database.url).await.unwrap();
+    let error = store.account(&id("alice")).await.unwrap_err();
+    assert!(error.to_string().contains("restore a backup"), "{error}");
+    let refused = commit(&store, vec![deposit("alice", "second", 5)]).await;
+    let listed = store.accounts(store.bucket(&id("alice")), 0, 9).await;
+    assert_eq!([error.kind(), kind(refused), kind(listed)], [StoreErrorKind::Corrupt; 3]);
+}
+
 #[tokio::test]
 async fn reserve_that_was_made_before_is_answered_as_it_was() {
     let database = Database::new().await;
