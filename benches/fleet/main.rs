@@ -2,7 +2,7 @@
 //! transaction of its own for each, on the same server and in the same run.
 //!
 //! ```sh
-//! cargo bench --bench fleet --features postgres -- --url postgres://postgres@127.0.0.1/postgres
+//! cargo bench --bench fleet --features postgres -- --url 'postgres://postgres@127.0.0.1/postgres?sslmode=disable'
 //! ```
 //!
 //! With `--study` several processes share the database, with few buckets and with many: see [`study`].
@@ -49,7 +49,7 @@ use self::study::study;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// A server on which databases may be made: `bench_prepaid` and `bench_pgbench` are made, and dropped before and after.
-    #[arg(long, default_value = "postgres://postgres@127.0.0.1:5432/postgres")]
+    #[arg(long, default_value = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable")]
     url: String,
     /// How often everything is measured, in turns.
     #[arg(long, default_value_t = 3)]

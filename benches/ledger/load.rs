@@ -188,10 +188,12 @@ fn next(subject: &impl Subject, ids: Ids) -> Result<(usize, String), Failure> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // A database that outlives this process knows the names of earlier runs.
     static FIRST: OnceLock<u64> = OnceLock::new();
-    let first = *FIRST.get_or_init(|| UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() << 24));
-    let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
     // Processes that run side by side have other names, and take the accounts in another order.
-    let mixed = |number| mixed(number ^ u64::from(std::process::id()) << 40);
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    let first = *FIRST.get_or_init(|| UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() << 24));
+    let process = *PROCESS.get_or_init(|| u64::from(std::process::id()) << 40);
+    let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    let mixed = |number| mixed(number ^ process);
     let account = usize::try_from(mixed(number) % subject.accounts() as u64)?;
     let request = match ids {
         Ids::Ordered => uuid(7, UNIX_EPOCH.elapsed()?.as_millis() << 80 | u128::from(mixed(!number))),
