@@ -16,6 +16,7 @@ use std::{fs, io};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use prepaid::metering::observe::{Api, ApiObserver, Observer};
+use prepaid::metering::wire::EVENT_BYTES_MAX;
 use prepaid::model::HoldState;
 use prepaid::pricing::Tariff;
 use prepaid::tokens::{Certainty, Remark, TokenClass, UsageReport};
@@ -196,6 +197,41 @@ fn json_nested_ten_thousand_deep_is_passed_over() {
         let mut bytes = deep.clone().into_bytes();
         bytes.extend(recording(file));
         fuzz::report(*api, [bytes.as_slice()]);
+    }
+}
+
+/// Whatever holds something of its own kind, twenty thousand deep and within an event's limit: a reader that starts
+/// anew at each level is stopped by no limit of the parser's.
+#[test]
+fn fields_nested_in_their_own_kind_are_passed_over() {
+    const DEPTH: usize = 20_000;
+    let nested = [
+        (Api::OpenAiChat, r#"{"choices":[{"delta":{"content":["#, r#"{"thinking":["#, "]}", "]}}]}"),
+        (Api::OpenAiChat, r#"{"choices":[{"message":{"reasoning":["#, r#"{"text":["#, "]}", "]}}]}"),
+        (Api::OpenAiChat, r#"{"choices":["#, r#"{"message":{"choices":["#, "]}}", "]}"),
+        (Api::OpenAiResponses, "", r#"{"type":"response.completed","response":{"output":["#, "]}}", ""),
+        (Api::OpenAiResponses, r#"{"object":"response","output":["#, r#"{"content":[{"summary":["#, "]}]}", "]}"),
+        (Api::Anthropic, r#"{"type":"message_delta","usage":{"iterations":["#, r#"{"iterations":["#, "]}", "]}}"),
+        (Api::Anthropic, r#"{"type":"message","content":["#, r#"{"content":["#, "]}", "]}"),
+        (Api::Anthropic, r#"{"type":"content_block_delta","delta":"#, r#"{"content":[{"thinking":"#, "}]}", "}"),
+        (Api::Gemini, r#"{"candidates":["#, r#"{"content":{"parts":["#, "]}}", "]}"),
+        (Api::BedrockConverse, "", r#"{"contentBlockDelta":{"metadata":"#, "}}", ""),
+        (Api::BedrockConverse, r#"{"delta":{"toolUse":{"input":"#, r#"{"input":"#, "}", "}}}"),
+        (Api::Cohere, r#"{"delta":{"message":"#, r#"{"content":[{"message":"#, "}]}", "}}"),
+        (Api::Ollama, r#"{"message":"#, r#"{"tool_calls":[{"function":{"arguments":"#, "}}]}", "}"),
+    ];
+    for (api, head, open, close, tail) in nested {
+        let event = format!("{head}{}1{}{tail}", open.repeat(DEPTH), close.repeat(DEPTH));
+        assert!(event.len() < EVENT_BYTES_MAX, "{api:?} {open}");
+        serde_json::from_str::<&serde_json::value::RawValue>(&event).unwrap_or_else(|error| panic!("{open}: {error}"));
+        let mut observer = ApiObserver::new(api);
+        match api {
+            Api::Ollama => observer.feed(format!("{event}\n").as_bytes()),
+            _ => observer.feed(format!("data: {event}\n\n").as_bytes()),
+        }
+        observer.finish();
+        assert!(!observer.report().remarks.contains(&Remark::SkippedEvent), "{api:?} {open}: it was looked at");
+        ApiObserver::new(api).body(event.as_bytes());
     }
 }
 

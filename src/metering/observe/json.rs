@@ -156,7 +156,30 @@ struct PartFields<'a> {
     #[serde(borrow, default)]
     text: Text<'a>,
     #[serde(borrow, default)]
-    thinking: Content<'a>,
+    thinking: Thought<'a>,
+}
+
+/// A thought: a string, or a list of parts that are text. It is no [`Content`]: each reader starts a parser of its own,
+/// so a type that held itself would be read as deep as it is nested, past the parser's limit and the end of the stack.
+#[derive(Debug, Default)]
+struct Thought<'a>(Vec<Text<'a>>);
+
+#[derive(Debug, Deserialize)]
+struct ThoughtFields<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Thought<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let lexeme = raw.get();
+        if !lexeme.starts_with('[') {
+            return Ok(Self(vec![Text::of_lexeme(lexeme)]));
+        }
+        let list: List<ThoughtFields<'a>> = serde_json::from_str(lexeme).unwrap_or_default();
+        Ok(Self(list.0.into_iter().map(|fields| fields.text).collect()))
+    }
 }
 
 impl Content<'_> {
@@ -176,7 +199,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
         let mut parts = Vec::new();
         for fields in list.0 {
             parts.push(Part { text: fields.text, is_reasoning: false });
-            parts.extend(fields.thinking.0.into_iter().map(|part| Part { is_reasoning: true, ..part }));
+            parts.extend(fields.thinking.0.into_iter().map(|text| Part { text, is_reasoning: true }));
         }
         Ok(Self(parts))
     }

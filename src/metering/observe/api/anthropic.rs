@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Reader;
 use crate::metering::observe::base64;
@@ -87,9 +88,9 @@ struct Delta<'a> {
     content: Content<'a>,
 }
 
-/// The usage of a message, or of one of its steps.
+/// The usage of a message, or of one of its [`Step`]s.
 #[derive(Debug, Default, Deserialize)]
-struct Usage {
+struct Usage<Steps = List<Step>> {
     /// Of a step: what kind it is, and whose it is if not the message's own model's.
     #[serde(default, rename = "type")]
     kind: Scalar<String>,
@@ -109,8 +110,11 @@ struct Usage {
     output_tokens_details: Object<OutputDetails>,
     /// The steps. What others than messages use is not in the totals.
     #[serde(default)]
-    iterations: List<Self>,
+    iterations: Steps,
 }
+
+/// The usage of a step, which has no steps: a type that held itself would be read past the parser's limit of depth.
+type Step = Usage<IgnoredAny>;
 
 #[derive(Debug, Deserialize)]
 struct CacheCreation {
@@ -244,7 +248,7 @@ impl Messages {
     }
 
     fn said(&mut self, usage: &Usage, standing: Standing, tally: &mut Tally) {
-        let is_beside = |step: &&Usage| step.kind.0.as_ref().is_some_and(|kind| kind != "message");
+        let is_beside = |step: &&Step| step.kind.0.as_ref().is_some_and(|kind| kind != "message");
         let beside: Vec<Beside> =
             usage.iterations.0.iter().filter(is_beside).map(|step| self.step(step, tally)).collect();
         if !beside.is_empty() {
@@ -255,14 +259,14 @@ impl Messages {
         tally.usage(&figures, standing);
     }
 
-    fn step(&self, step: &Usage, tally: &mut Tally) -> Beside {
+    fn step(&self, step: &Step, tally: &mut Tally) -> Beside {
         let figures = Self::default().figures(step, tally);
         let usage = figures.split(&mut |remark| tally.remark(remark)).usage;
         let other = step.model.0.as_deref().filter(|model| !model.is_empty() && **model != *self.model);
         Beside { model: other.map(clip), usage }
     }
 
-    fn figures(&mut self, usage: &Usage, tally: &mut Tally) -> Figures {
+    fn figures<Steps>(&mut self, usage: &Usage<Steps>, tally: &mut Tally) -> Figures {
         let mut remark = |remark| tally.remark(remark);
         let written = usage.cache_creation_input_tokens.read(&mut remark);
         if let Some(split) = &usage.cache_creation.0 {
