@@ -23,7 +23,7 @@ pub enum Cut {
         /// How long at most; then what was delivered is settled.
         max: Duration,
     },
-    /// Release: the operator pays.
+    /// Release: the operator pays. An answer whose usage was reported is billed all the same.
     Free,
 }
 

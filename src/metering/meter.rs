@@ -133,25 +133,25 @@ impl<E: 'static> Metered<E> {
         }
     }
 
-    /// The stream ended before its usage was known; `rest` is what may still be read of it.
+    /// The stream ended before its usage was final; `rest` is what may still be read of it.
     fn cut(&mut self, ended: &'static str, rest: Option<Upstream<E>>) {
         match (self.options.cut, rest) {
-            (Cut::Free, _) => {
-                if let Some(duty) = self.take_duty() {
-                    duty.waive();
-                }
-            }
             (Cut::Drain { max }, Some(rest)) => self.drain(ended, rest, max),
-            (Cut::Estimate | Cut::Drain { .. }, _) => self.estimate(ended),
+            (Cut::Estimate | Cut::Drain { .. } | Cut::Free, _) => self.finish(ended),
         }
     }
 
-    /// Settles what was delivered.
-    fn estimate(&mut self, ended: &'static str) {
-        if let Phase::Running(duty) = &self.phase {
-            duty.counter.observer().finish();
+    /// Nothing more is read. The end may be what makes the usage final, for not every protocol marks it; if it is not
+    /// final even so, the policy decides.
+    fn finish(&mut self, ended: &'static str) {
+        let Some(duty) = self.take_duty() else {
+            return;
+        };
+        let is_final = duty.finish();
+        match self.options.cut {
+            Cut::Free if !is_final => duty.waive(),
+            Cut::Estimate | Cut::Drain { .. } | Cut::Free => self.phase = Phase::Settling(duty.settle(ended), None),
         }
-        self.settle(ended);
     }
 
     /// Has the rest read by a task, if not too many do so already.
@@ -161,7 +161,7 @@ impl<E: 'static> Metered<E> {
         };
         let ledger = duty.hold.account().ledger().clone();
         let Ok(place) = Arc::clone(ledger.drains()).try_acquire_owned() else {
-            return self.estimate(ended);
+            return self.finish(ended);
         };
         if let Some(duty) = self.take_duty() {
             ledger.engine().runtime().spawn(drain(duty, rest, max, place));
@@ -239,10 +239,7 @@ async fn drain<E>(duty: Duty, mut rest: Upstream<E>, max: Duration, place: Owned
         }
         false
     };
-    let is_final = timeout(max, read_on).await.unwrap_or(false);
-    if !is_final {
-        duty.counter.observer().finish();
-    }
+    let is_final = timeout(max, read_on).await.unwrap_or(false) || duty.finish();
     let ended = if is_final { "drained" } else { "dropped" };
     metrics::gauge!(telemetry::DRAINING).decrement(1);
     drop((rest, place));

@@ -101,6 +101,13 @@ pub(super) struct Duty {
 }
 
 impl Duty {
+    /// Tells the observer that nothing more comes; whether the usage is final then.
+    pub(super) fn finish(&self) -> bool {
+        let mut observer = self.counter.observer();
+        observer.finish();
+        observer.is_final()
+    }
+
     /// Settles what was counted, on the engine's runtime; the receiver hears when that is done.
     pub(super) fn settle(self, ended: &'static str) -> oneshot::Receiver<()> {
         let report = self.counter.observer().report();
