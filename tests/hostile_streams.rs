@@ -139,6 +139,49 @@ fn events_above_the_limit_are_skipped_and_what_follows_is_read() {
     }
 }
 
+/// The least and the most output that a report leaves open.
+fn output_between(report: &UsageReport) -> (u64, u64) {
+    match &report.certainty {
+        Certainty::Estimated { bounds } => (bounds.low.total_output(), bounds.high.total_output()),
+        Certainty::Reported | Certainty::Counted => (report.usage.total_output(), report.usage.total_output()),
+    }
+}
+
+#[test]
+fn output_of_what_cannot_be_read_is_open_up_to_its_cap() {
+    let long = format!("data: {{\"choices\":[],\"padding\":\"{}\"}}\n\n", "x".repeat(EVENT_BYTES_MAX));
+    let bodies: [(&str, Vec<u8>); 6] = [
+        ("gzip", b"\x1f\x8b\x08\0 and so on".to_vec()),
+        ("zstd", b"\x28\xb5\x2f\xfd and so on".to_vec()),
+        ("brotli", b"\x8b\x02\x80 and so on".to_vec()),
+        ("a page", b"<html>busy</html>".to_vec()),
+        ("another API", b"data: [1, 2]\n\n".to_vec()),
+        ("an event that is too large", format!("data: {HELLO}\n\n{long}data: [DONE]\n\n").into_bytes()),
+    ];
+    for (name, body) in bodies {
+        for model in ["gpt-4o", "gpt-5"] {
+            let mut observer = ApiObserver::new(Api::OpenAiChat).model(model).prompt_tokens(2).max_output(1_000);
+            body.chunks(1 << 20).for_each(|chunk| observer.feed(chunk));
+            observer.finish();
+            let (low, high) = output_between(&observer.report());
+            assert!(low < 10, "{name}, {model}: at least {low}");
+            assert_eq!(high, 1_000, "{name}, {model}");
+        }
+        let mut unlimited = ApiObserver::new(Api::OpenAiChat).prompt_tokens(2);
+        body.chunks(1 << 20).for_each(|chunk| unlimited.feed(chunk));
+        unlimited.finish();
+        assert!(matches!(unlimited.report().certainty, Certainty::Estimated { .. }), "{name}: nobody knows");
+    }
+    // What the provider says last stands, whatever else could not be read.
+    let usage = closing(r#"{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}"#);
+    let report = chat(&[HELLO, "[1, 2]", &usage, DONE]);
+    assert!(report.remarks.iter().eq(&[Remark::UnreadableEvent]));
+    assert_eq!((report.certainty, report.usage.total_output()), (Certainty::Reported, 2));
+    // An error in place of an answer is an answer.
+    let report = chat(&[r#"{"error":{"message":"busy"}}"#]);
+    assert_eq!(output_between(&report), (0, 0));
+}
+
 #[test]
 fn a_line_of_a_limits_length_is_read_whole() {
     let text = "word ".repeat(1_600_000);

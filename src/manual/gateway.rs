@@ -69,7 +69,8 @@
 //!
 //! Call [`dispatched`](crate::OpenHold::dispatched) before the request leaves ([`meter`](crate::OpenHold::meter) does it
 //! at the latest). Until then a hold that is dropped is released; from then on something may have been used, and a hold
-//! that is dropped is abandoned: it costs what was recorded, until somebody knows better.
+//! that is dropped is abandoned: it costs what was recorded, until somebody knows better. Ask for the `identity` encoding,
+//! or decode before the meter: of a compressed body nothing can be read.
 //!
 //! | The upstream | the hold |
 //! |---|---|

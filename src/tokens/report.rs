@@ -90,9 +90,11 @@ pub enum Remark {
     MediaUncounted,
     /// The provider reported an error in place of (the rest of) the response.
     UpstreamError,
-    /// An event was too large or damaged, and was skipped.
+    /// An event was too large or damaged, and was skipped. Unless the provider has the last word, the output may be as
+    /// much as the request allows.
     SkippedEvent,
-    /// An event was not what the API sends and was passed over, or the body had no event at all.
+    /// An event was not what the API sends and was passed over, or the body had no event at all: it is compressed, or not
+    /// an answer. Unless the provider has the last word, the output may be as much as the request allows.
     UnreadableEvent,
     /// Text was not valid UTF-8: what was not was replaced before counting.
     InvalidText,

@@ -39,8 +39,8 @@
 //! | usage of steps that its totals leave out | the totals | `UsageBeside` |
 //! | another model's name on the way | the first name | `ModelChanged` |
 //! | an error | what was delivered before it | `UpstreamError` |
-//! | an event that is too large, or damaged | nothing of that event | `SkippedEvent` |
-//! | something that is not of this API, or compressed, or no event at all | nothing of it | `UnreadableEvent` |
+//! | an event that is too large, or damaged | nothing of that event: the output may be all that the request allows | `SkippedEvent` |
+//! | something that is not of this API, or compressed, or no event at all | nothing of it: the same | `UnreadableEvent` |
 //! | text that is not UTF-8 | the text with replacement characters | `InvalidText` |
 //! | nothing more, in the middle of its answer | usage so far, and what was counted since | `UsageSoFar` |
 //! | nothing of the prompt, and the host neither | no input | `InputUnknown` |

@@ -228,6 +228,7 @@ impl Tally {
         } else {
             self.draw_input(&mut drawn, &mut remarks);
             self.draw_output(&mut drawn, &mut remarks);
+            self.open_output(&mut drawn);
             if split.unnamed > 0 {
                 drawn.set(TokenClass::Reasoning, Span { low: 0, point: split.unnamed, high: split.unnamed });
             }
@@ -304,6 +305,18 @@ impl Tally {
         } else if delivered.reasoning > 0 {
             drawn.set(TokenClass::Reasoning, yardstick.reasoning(&delivered));
         }
+    }
+
+    /// What could not be read may have been output: as much of it as the request allows.
+    fn open_output(&self, drawn: &mut Drawn) {
+        let is_unread =
+            [Remark::UnreadableEvent, Remark::SkippedEvent].iter().any(|remark| self.remarks.contains(remark));
+        if !is_unread || self.output == Some(Standing::Last) {
+            return;
+        }
+        drawn.is_open = true;
+        let left = self.expected.max_output.map_or(0, |max| max.saturating_sub(drawn.high.total_output()));
+        drawn.add(TokenClass::Output, Span { low: 0, point: 0, high: left });
     }
 
     fn model_hides_reasoning(&self) -> bool {
