@@ -30,6 +30,7 @@ pub struct Recording {
 
 #[derive(Deserialize)]
 pub struct Truth {
+    pub input_total: u64,
     pub output_total: u64,
     pub reasoning: Option<u64>,
     /// Cohere bills less than it counts.
@@ -98,7 +99,7 @@ impl Recording {
             "ollama" => Api::Ollama,
             other => panic!("{}: no such api: {other}", self.file),
         };
-        let mut observer = ApiObserver::new(api).model(&self.model).prompt_tokens(0);
+        let mut observer = ApiObserver::new(api).model(&self.model).prompt_tokens(self.truth.input_total);
         if let Some(cap) = self.output_cap {
             observer = observer.max_output(cap);
         }

@@ -16,7 +16,7 @@ use crate::tokens::{Beside, Remark};
 /// Reads message events and whole messages.
 ///
 /// Usage is cumulative: later numbers replace earlier ones. The output of `message_start` is a placeholder and is
-/// passed over.
+/// passed over; so is an input of zero there, which is what those say who do not know it yet.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     /// The model shows all that it thinks, as only 3.7 does.
@@ -200,8 +200,12 @@ impl Messages {
     fn start(&mut self, message: &Message<'_>, tally: &mut Tally) {
         self.model(message, tally);
         if let Some(usage) = &message.usage.0 {
-            let placeholder = Figures { output: None, reasoning: None, ..self.figures(usage, tally) };
-            tally.usage(&placeholder, Standing::SoFar);
+            let said = self.figures(usage, tally);
+            let cached = [said.cache_read, said.cache_write, said.cache_write_1h];
+            // A prompt that was read from a cache, or written to one, may have nothing else.
+            let is_known = said.input != Some(0) || cached.into_iter().flatten().any(|count| count > 0);
+            let input = said.input.filter(|_| is_known);
+            tally.usage(&Figures { input, output: None, reasoning: None, ..said }, Standing::SoFar);
         }
     }
 
