@@ -233,6 +233,96 @@ fn cached_audio_is_told_apart_where_the_provider_does() {
     assert!(report.remarks.is_empty(), "{report:?}");
 }
 
+/// What AWS puts around every event of an `InvokeModel` stream; the bytes are Base64.
+fn invoked(events: &[&str]) -> ApiObserver {
+    let mut observer = ApiObserver::new(Api::BedrockConverse).prompt_tokens(9).max_output(500);
+    for event in events {
+        observer.feed(format!("data: {{\"bytes\":\"{}\",\"p\":\"abc\"}}\n\n", base64(event.as_bytes())).as_bytes());
+    }
+    observer.finish();
+    observer
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| {
+        let bits = group.iter().chain(&[0; 2]).take(3).fold(0, |bits, byte| bits << 8 | usize::from(*byte));
+        let digit = |at: usize| if at > group.len() { '=' } else { char::from(DIGITS[bits >> (18 - 6 * at) & 63]) };
+        [digit(0), digit(1), digit(2), digit(3)]
+    };
+    bytes.chunks(3).flat_map(group).collect()
+}
+
+#[test]
+fn invoked_models_of_bedrock_are_read_in_their_own_formats() {
+    const METRICS: &str = r#""amazon-bedrock-invocationMetrics":{"inputTokenCount":5,"outputTokenCount":7,"invocationLatency":900,"firstByteLatency":100}"#;
+    let text = "a few words that anybody would count";
+    let formats: [(&str, &[&str], &str); 6] = [
+        (
+            "Nova",
+            &[
+                r#"{"messageStart":{"role":"assistant"}}"#,
+                r#"{"contentBlockDelta":{"delta":{"text":"TEXT"},"contentBlockIndex":0}}"#,
+                r#"{"contentBlockStop":{"contentBlockIndex":0}}"#,
+                r#"{"messageStop":{"stopReason":"end_turn"}}"#,
+            ],
+            r#"{"metadata":{"usage":{"inputTokens":5,"outputTokens":7},"metrics":{},"trace":{}},METRICS}"#,
+        ),
+        (
+            "Llama",
+            &[
+                r#"{"generation":"","prompt_token_count":5,"generation_token_count":1,"stop_reason":null}"#,
+                r#"{"generation":"TEXT","prompt_token_count":null,"generation_token_count":2,"stop_reason":null}"#,
+            ],
+            r#"{"generation":"","prompt_token_count":null,"generation_token_count":7,"stop_reason":"stop",METRICS}"#,
+        ),
+        (
+            "Titan",
+            &[
+                r#"{"outputText":"TEXT","index":0,"totalOutputTextTokenCount":null,"completionReason":null,"inputTextTokenCount":5}"#,
+            ],
+            r#"{"outputText":"","index":0,"totalOutputTextTokenCount":7,"completionReason":"FINISH","inputTextTokenCount":5,METRICS}"#,
+        ),
+        (
+            "Mistral",
+            &[r#"{"outputs":[{"text":"TEXT","stop_reason":null}]}"#],
+            r#"{"outputs":[{"text":"","stop_reason":"stop"}],METRICS}"#,
+        ),
+        (
+            "Command",
+            &[r#"{"is_finished":false,"event_type":"text-generation","text":"TEXT"}"#],
+            r#"{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE",METRICS}"#,
+        ),
+        (
+            "what imitates OpenAI",
+            &[
+                r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"TEXT"},"finish_reason":null}]}"#,
+            ],
+            r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],METRICS}"#,
+        ),
+    ];
+    for (model, events, last) in formats {
+        let events: Vec<String> = events.iter().map(|event| event.replace("TEXT", text)).collect();
+        let mut events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let broken = invoked(&events);
+        assert!((5..15).contains(&broken.delivered().output), "{model}: {:?}", broken.delivered());
+        assert!(broken.report().remarks.is_empty(), "{model}: {:?}", broken.report());
+        let last = last.replace("METRICS", METRICS);
+        events.push(&last);
+        let whole = invoked(&events);
+        let report = whole.report();
+        assert_eq!((report.usage.total_input(), report.usage.total_output()), (5, 7), "{model}: {report:?}");
+        assert!(whole.is_final() && report.remarks.is_empty(), "{model}: {report:?}");
+    }
+    // The text of another format cannot be seen: how much there is of it nobody knows before the metrics say it.
+    let other = invoked(&[r#"{"novel":"TEXT"}"#]).report();
+    assert!(other.remarks.iter().eq(&[Remark::UnreadableEvent]), "{other:?}");
+    assert!(
+        matches!(&other.certainty, Certainty::Estimated { bounds } if bounds.high.total_output() == 500),
+        "{other:?}"
+    );
+}
+
 /// Vertex AI may send a call's arguments bit by bit.
 #[test]
 fn arguments_that_come_bit_by_bit_are_counted() {

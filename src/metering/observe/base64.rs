@@ -1,7 +1,12 @@
 //! Base64, as Bedrock wraps events in it.
 
+/// The text that is wrapped.
+pub(super) fn unwrapped(text: &str) -> Option<String> {
+    String::from_utf8(decode(text)?).ok()
+}
+
 /// The bytes that `text` stands for (the standard alphabet; padding may be missing).
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=').as_bytes();
     let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 3);
     for group in digits.chunks(4) {

@@ -137,9 +137,7 @@ impl Reader for Messages {
             return false;
         };
         if !event.bytes.is_empty() {
-            return base64::decode(event.bytes.as_str())
-                .and_then(|inner| String::from_utf8(inner).ok())
-                .is_some_and(|inner| self.unwrapped(&inner, tally));
+            return base64::unwrapped(event.bytes.as_str()).is_some_and(|inner| self.unwrapped(&inner, tally));
         }
         self.read(event, json, tally)
     }

@@ -1,9 +1,10 @@
-//! Amazon Bedrock's `Converse`.
+//! Amazon Bedrock's `Converse`, and what its `InvokeModel` wraps of other models than Claude.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Reader;
+use super::{Reader, openai_chat};
+use crate::metering::observe::base64;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
 use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
@@ -14,11 +15,20 @@ use crate::tokens::Remark;
 ///
 /// Bedrock generates to the end even when nobody listens any more, and bills it: a stream that is cut is best
 /// [drained](crate::metering::Cut::Drain).
-#[derive(Debug)]
-pub(super) struct Converse;
+///
+/// An event of `InvokeModel` is wrapped in Base64 and has its model's own format: Nova's is that of Converse, of others
+/// the text is read. What was used Bedrock itself says in the last one.
+#[derive(Debug, Default)]
+pub(super) struct Converse {
+    /// Reads the text of models that imitate OpenAI.
+    chat: openai_chat::Chat,
+}
 
 #[derive(Debug, Deserialize)]
 struct Envelope<'a> {
+    /// The event itself, in Base64.
+    #[serde(borrow, default)]
+    bytes: Text<'a>,
     #[serde(default, rename = "contentBlockIndex")]
     index: Scalar<u64>,
     #[serde(borrow, default)]
@@ -108,6 +118,32 @@ struct Usage {
     cache_write: Count,
 }
 
+/// Events of `InvokeModel` in models' own formats: their text, and what else there is to tell them by.
+#[derive(Debug, Deserialize)]
+struct Native<'a> {
+    #[serde(default, rename = "messageStart")]
+    nova_start: Present,
+    #[serde(default, rename = "contentBlockStop")]
+    nova_block_end: Present,
+    /// Llama.
+    #[serde(borrow, default)]
+    generation: Text<'a>,
+    /// Titan.
+    #[serde(borrow, default, rename = "outputText")]
+    titan: Text<'a>,
+    /// Mistral.
+    #[serde(borrow, default)]
+    outputs: List<Block<'a>>,
+    /// Command.
+    #[serde(borrow, default)]
+    event_type: Text<'a>,
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    /// What imitates OpenAI.
+    #[serde(default)]
+    choices: Present,
+}
+
 /// What Bedrock adds to the last event of an `InvokeModel` stream.
 #[derive(Debug, Deserialize)]
 struct Metrics {
@@ -126,18 +162,49 @@ impl Reader for Converse {
         let Some(event) = object::<Envelope<'_>>(json) else {
             return json.trim() == "[DONE]";
         };
-        read(&event, tally);
-        // Under its name in InvokeModel's dress; never wrapped twice.
-        for wrapped in
-            [event.wrapped_start, event.wrapped_delta, event.wrapped_stop, event.metadata].into_iter().flatten()
-        {
-            match object::<Envelope<'_>>(wrapped.get()) {
-                Some(inner) => read(&inner, tally),
-                None => return false,
-            }
+        if !event.bytes.is_empty() {
+            return base64::unwrapped(event.bytes.as_str()).is_some_and(|inner| self.invoked(&inner, tally));
         }
-        true
+        named(&event, tally).is_some()
     }
+}
+
+impl Converse {
+    /// An event out of its Base64, which is not wrapped again. Of one in a format that is not known the text is missed,
+    /// which has to be said.
+    fn invoked(&mut self, json: &str, tally: &mut Tally) -> bool {
+        let (Some(event), Some(native)) = (object::<Envelope<'_>>(json), object::<Native<'_>>(json)) else {
+            return false;
+        };
+        if native.choices.0 {
+            self.chat.event(json, tally);
+        }
+        let pieces = native.outputs.0.iter().map(|piece| &piece.text);
+        for text in [&native.generation, &native.titan, &native.text].into_iter().chain(pieces) {
+            tally.text(Channel::text(0), text.as_str());
+        }
+        // Last, for it may be what ends the response.
+        let names = named(&event, tally);
+        native.is_known() || event.metrics.0.is_some() || names.is_some_and(|names| names > 0)
+    }
+}
+
+impl Native<'_> {
+    fn is_known(&self) -> bool {
+        let texts = [&self.generation, &self.titan, &self.event_type];
+        let marks = [self.nova_start, self.nova_block_end, self.choices];
+        texts.iter().any(|text| text.0.is_some()) || marks.iter().any(|mark| mark.0) || !self.outputs.0.is_empty()
+    }
+}
+
+/// Reads an event, and what it has under events' names; how many such there were, if each was readable.
+fn named(event: &Envelope<'_>, tally: &mut Tally) -> Option<usize> {
+    read(event, tally);
+    let wrapped = [event.wrapped_start, event.wrapped_delta, event.wrapped_stop, event.metadata];
+    for wrapped in wrapped.into_iter().flatten() {
+        read(&object::<Envelope<'_>>(wrapped.get())?, tally);
+    }
+    Some(wrapped.into_iter().flatten().count())
 }
 
 fn read(event: &Envelope<'_>, tally: &mut Tally) {

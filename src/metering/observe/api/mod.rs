@@ -19,11 +19,12 @@ pub enum Api {
     OpenAiChat,
     /// OpenAI responses.
     OpenAiResponses,
-    /// Anthropic messages, also as Bedrock's `InvokeModel` wraps them.
+    /// Anthropic messages, also as Amazon Bedrock's `InvokeModelWithResponseStream` wraps them.
     Anthropic,
     /// Google's `generateContent` and `streamGenerateContent`, of Gemini and Vertex AI.
     Gemini,
-    /// Amazon Bedrock's `Converse` and `ConverseStream`.
+    /// Amazon Bedrock's `Converse` and `ConverseStream`, and `InvokeModelWithResponseStream` of models other than Claude:
+    /// what Bedrock says of their usage, and the text of Nova, Llama, Titan, Mistral, Command and what imitates OpenAI.
     BedrockConverse,
     /// Cohere chat, version 2.
     Cohere,
@@ -62,7 +63,7 @@ impl Api {
             Self::OpenAiResponses => Box::new(openai_responses::Responses),
             Self::Anthropic => Box::new(anthropic::Messages::default()),
             Self::Gemini => Box::new(gemini::Contents::default()),
-            Self::BedrockConverse => Box::new(bedrock::Converse),
+            Self::BedrockConverse => Box::new(bedrock::Converse::default()),
             Self::Cohere => Box::new(cohere::Chat),
             Self::Ollama => Box::new(ollama::Chat),
         }
