@@ -323,6 +323,21 @@ fn invoked_models_of_bedrock_are_read_in_their_own_formats() {
     );
 }
 
+#[test]
+fn cache_writes_of_bedrock_are_told_apart_by_how_long_they_live() {
+    let mut observer = ApiObserver::new(Api::BedrockConverse);
+    let body = r#"{"output": {"message": {"content": [{"text": "Hi"}]}}, "stopReason": "end_turn", "usage": {
+        "inputTokens": 11, "outputTokens": 2, "totalTokens": 1513, "cacheReadInputTokens": 0,
+        "cacheWriteInputTokens": 1500, "cacheDetails": [
+            {"ttl": "1h", "inputTokens": 1000}, {"ttl": "5m", "inputTokens": 300}, {"ttl": "1h", "inputTokens": 200}]}}"#;
+    observer.body(body.as_bytes());
+    let report = observer.report();
+    let said = |class| report.usage.get(class);
+    assert_eq!((said(TokenClass::CacheWrite5m), said(TokenClass::CacheWrite1h)), (Some(300), Some(1_200)));
+    assert_eq!(said(TokenClass::Input), Some(11));
+    assert!(report.remarks.is_empty(), "{report:?}");
+}
+
 /// Vertex AI may send a call's arguments bit by bit.
 #[test]
 fn arguments_that_come_bit_by_bit_are_counted() {

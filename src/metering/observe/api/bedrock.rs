@@ -37,8 +37,8 @@ struct Envelope<'a> {
     delta: Object<Block<'a>>,
     #[serde(borrow, default, rename = "stopReason")]
     stop_reason: Text<'a>,
-    #[serde(default)]
-    usage: Object<Usage>,
+    #[serde(borrow, default)]
+    usage: Object<Usage<'a>>,
     #[serde(borrow, default)]
     output: Object<Output<'a>>,
     #[serde(borrow, default, rename = "contentBlockStart")]
@@ -105,7 +105,7 @@ struct Message<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Usage {
+struct Usage<'a> {
     #[serde(default, rename = "inputTokens")]
     input: Count,
     #[serde(default, rename = "outputTokens")]
@@ -116,6 +116,17 @@ struct Usage {
     cache_read: Count,
     #[serde(default, rename = "cacheWriteInputTokens")]
     cache_write: Count,
+    /// What was written, by how long it lives.
+    #[serde(borrow, default, rename = "cacheDetails")]
+    written: List<Written<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Written<'a> {
+    #[serde(borrow, default)]
+    ttl: Text<'a>,
+    #[serde(default, rename = "inputTokens")]
+    input: Count,
 }
 
 /// Events of `InvokeModel` in models' own formats: their text, and what else there is to tell them by.
@@ -250,12 +261,16 @@ fn said(index: u64, block: &Block<'_>, tally: &mut Tally) {
 /// Bedrock counts caches beside the input.
 const INCLUDES: Includes = Includes { cache: false, audio: true, reasoning: true };
 
-impl Usage {
+impl Usage<'_> {
     fn figures(&self, remark: &mut impl FnMut(Remark)) -> Figures {
+        let hour = self.written.0.iter().filter(|written| written.ttl.as_str() == "1h");
+        let hour = hour.filter_map(|written| written.input.read(remark)).reduce(u64::saturating_add);
+        let written = self.cache_write.read(remark);
         Figures {
             input: self.input.read(remark),
             cache_read: self.cache_read.read(remark),
-            cache_write: self.cache_write.read(remark),
+            cache_write: written.map(|written| written.saturating_sub(hour.unwrap_or(0))),
+            cache_write_1h: hour,
             output: self.output.read(remark),
             total: self.total.read(remark),
             includes: INCLUDES,
