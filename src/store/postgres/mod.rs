@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use self::bind::{of_bucket, one};
 use self::commit::Known;
 use self::fault::{corrupt, of_commit, of_statement};
+use self::open::Found;
 use self::pool::{Pool, Session, no_answer, no_answer_to_commit};
 use self::query::Reading;
 use self::rows::Columns;
@@ -154,11 +155,11 @@ impl PostgresStore {
     pub async fn open_with(url: &str, mut options: PostgresOptions) -> Result<Self, StoreError> {
         let connect = open::parse(url, &mut options)?;
         let found = open::prepare(&connect, &options).await?;
-        let settings = settings(&options, found.synchronous_commit);
+        let settings = settings(&options, &found);
+        let set = set(&settings);
         let places = (0..found.buckets).map(|bucket| {
             let number = i16::try_from(bucket).map_err(|_| corrupt("database has too many buckets"))?;
-            let lock = sql::LOCK_BUCKET.replace("$1", &number.to_string());
-            let opening = [sql::BEGIN, &settings, &lock, sql::SELECT_TIME].join("; ");
+            let opening = [sql::BEGIN, &set, &lock(number, &settings, &found), sql::SELECT_TIME].join("; ");
             Ok(Place { number, opening, known: Mutex::default() })
         });
         let places = places.collect::<Result<Vec<_>, StoreError>>()?;
@@ -171,8 +172,8 @@ impl PostgresStore {
             readers: Pool::new(connect, options.readers.max(1), patience),
             places,
             placements: RwLock::default(),
-            reading: [sql::BEGIN_READ, &settings, sql::SELECT_TIME].join("; "),
-            writing: [sql::BEGIN, &settings].join("; "),
+            reading: [sql::BEGIN_READ, &set, sql::SELECT_TIME].join("; "),
+            writing: [sql::BEGIN, &set].join("; "),
             one_statement: options.one_statement.unwrap_or(!found.is_distributed),
             joined: Joined::default(),
             options,
@@ -415,19 +416,49 @@ fn address(connect: &PgConnectOptions) -> String {
     format!("postgres://{user}@{host}:{port}/{}", connect.get_database().unwrap_or(user))
 }
 
+/// A setting's name and its value.
+type Setting = (&'static str, String);
+
 /// What every transaction sets for itself. Plans that read a whole table or sort it to join it are never right here, and
-/// on young tables the planner prefers them; a generic plan is as good as one made for the numbers at hand.
-fn settings(options: &PostgresOptions, synchronous_commit: &str) -> String {
+/// on young tables the planner prefers them. A generic plan is as good as one made for the numbers at hand, but where tables
+/// are spread over machines: there is none, because the numbers say which machine.
+fn settings(options: &PostgresOptions, found: &Found) -> Vec<Setting> {
     let limits = [
         ("statement_timeout", options.statement_timeout),
         ("lock_timeout", options.lock_timeout),
         ("idle_in_transaction_session_timeout", options.idle_timeout),
     ];
-    let limits = limits.map(|(name, limit)| format!("set local {name} = {}", limit.as_millis().max(1)));
-    let durable = format!("set local synchronous_commit = {synchronous_commit}");
-    let plans = "set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off; \
-         set local enable_material = off; set local enable_bitmapscan = off; set local jit = off; set local plan_cache_mode = force_generic_plan";
-    [&limits.join("; "), &*durable, plans].join("; ")
+    let off = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material", "enable_bitmapscan", "jit"];
+    let of_the_place = if found.is_distributed {
+        // It would pass on the whole message that a setting is in.
+        ("citus.propagate_set_commands", "none")
+    } else {
+        ("plan_cache_mode", "force_generic_plan")
+    };
+    let fixed = [("synchronous_commit", found.synchronous_commit), of_the_place];
+    let limits = limits.map(|(name, limit)| (name, limit.as_millis().max(1).to_string()));
+    limits.into_iter().chain(fixed.map(owned)).chain(off.map(|name| owned((name, "off")))).collect()
+}
+
+fn owned((name, value): (&'static str, &str)) -> Setting {
+    (name, value.to_owned())
+}
+
+fn set(settings: &[Setting]) -> String {
+    let each: Vec<_> = settings.iter().map(|(name, value)| format!("set local {name} = {value}")).collect();
+    each.join("; ")
+}
+
+/// The statement that locks a bucket. Settings do not follow it to another machine, so there it makes them itself, before it
+/// waits for the lock: all but the time-out of statements, which could end the wait of a commit there.
+fn lock(bucket: i16, settings: &[Setting], found: &Found) -> String {
+    let statement = sql::LOCK_BUCKET.replace("$1", &bucket.to_string());
+    if !found.is_distributed {
+        return statement;
+    }
+    let settings = settings.iter().filter(|(name, _)| *name != "statement_timeout");
+    let there: String = settings.map(|(name, value)| format!(", set_config('{name}', '{value}', true)")).collect();
+    statement.replacen(" from ", &[&there, " from "].concat(), 1)
 }
 
 /// The bucket an account's name leads to: fixed for ever.

@@ -86,12 +86,16 @@ pub(super) async fn prepare(connect: &PgConnectOptions, options: &PostgresOption
     let connected = async { PgConnection::connect_with(connect).await.map_err(of_statement) };
     let mut connection = in_time(options, connected).await?;
     let synchronous_commit = in_time(options, inspect(&mut connection)).await?;
+    let is_distributed = in_time(options, value(&mut connection, HAS_CITUS)).await?;
+    if is_distributed {
+        in_time(options, inspect_machines(&mut connection)).await?;
+    }
     migrate(&mut connection, options).await?;
     in_time(options, check_grants(&mut connection, options)).await?;
-    let found = in_time(options, read_fixed(&mut connection, options, synchronous_commit)).await?;
+    let (ledger, buckets, placements) = in_time(options, read_fixed(&mut connection, options)).await?;
     // The server notices without the farewell, too.
     let _ = timeout(options.statement_timeout, connection.close()).await;
-    Ok(found)
+    Ok(Found { ledger, buckets, placements, synchronous_commit, is_distributed })
 }
 
 async fn in_time<T>(
@@ -104,8 +108,7 @@ async fn in_time<T>(
 async fn read_fixed(
     connection: &mut PgConnection,
     options: &PostgresOptions,
-    synchronous_commit: &'static str,
-) -> Result<Found, StoreError> {
+) -> Result<(LedgerId, u16, Vec<PgRow>), StoreError> {
     let buckets: i64 = value(connection, sql::COUNT_BUCKETS).await?;
     let buckets = u16::try_from(buckets).ok().filter(|buckets| *buckets > 0);
     let buckets = buckets.ok_or_else(|| corrupt("database has no buckets, restore a backup"))?;
@@ -121,8 +124,7 @@ async fn read_fixed(
     let ledger = ledger.as_deref().and_then(LedgerId::from_slice);
     let ledger = ledger.ok_or_else(|| corrupt("database has no ledger id, restore a backup"))?;
     let placements = rows(connection, sql::SELECT_PLACEMENTS).await?;
-    let is_distributed = value(connection, HAS_CITUS).await?;
-    Ok(Found { ledger, buckets, placements, synchronous_commit, is_distributed })
+    Ok((ledger, buckets, placements))
 }
 
 const SELECT_LEDGER: &str = "select value from prepaid.meta where name = 'ledger'";
@@ -130,6 +132,10 @@ const INSPECT: &str = "select current_setting('server_version_num')::int, curren
      current_setting('full_page_writes')::boolean, pg_is_in_recovery(), current_setting('synchronous_commit'), \
      current_setting('server_version')";
 const HAS_CITUS: &str = "select exists (select from pg_extension where extname = 'citus')";
+/// The machines that do not say that they keep what they commit.
+const UNSAFE_MACHINES: &str = "select nodename || ':' || nodeport, success from run_command_on_workers(\
+     $$ select current_setting('fsync')::boolean and current_setting('full_page_writes')::boolean $$) \
+     where not success or result <> 't'";
 
 /// Refuses a server that would lose what it said was durable.
 async fn inspect(connection: &mut PgConnection) -> Result<&'static str, StoreError> {
@@ -153,6 +159,22 @@ async fn inspect(connection: &mut PgConnection) -> Result<&'static str, StoreErr
     }
     let synchronous_commit: String = row.try_get(4).map_err(of_statement)?;
     Ok(if synchronous_commit == "remote_apply" { "remote_apply" } else { "on" })
+}
+
+/// The same for the machines that tables are spread over.
+async fn inspect_machines(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let found = rows(connection, UNSAFE_MACHINES).await?;
+    let Some(row) = found.first() else {
+        return Ok(());
+    };
+    let machine: String = row.try_get(0).map_err(of_statement)?;
+    if row.try_get(1).map_err(of_statement)? {
+        return Err(unsuitable(format!(
+            "machine of the database loses commits in a power cut, turn fsync and full_page_writes on: machine={machine}"
+        )));
+    }
+    let message = format!("machine of the database cannot be reached: machine={machine}");
+    Err(StoreError::new(StoreErrorKind::Unavailable, message))
 }
 
 const FIND_SCHEMA: &str = "select to_regclass('prepaid.migrations') is not null, \
