@@ -225,7 +225,7 @@ async fn bucket_that_somebody_holds_is_contended_and_then_free() {
     let database = Database::new().await;
     let store = options(&database, |options| options.buckets = Some(1)).await.unwrap();
     let mut other = database.connect().await;
-    other.execute("begin; select * from prepaid.buckets for update").await.unwrap();
+    other.execute("begin; select * from prepaid.buckets where bucket = 0 for update").await.unwrap();
     assert_eq!(kind(commit(&store, vec![open("alice")]).await), StoreErrorKind::Contended);
     other.execute("rollback").await.unwrap();
     assert_eq!(commit(&store, vec![open("alice")]).await.unwrap(), ["Ok"]);

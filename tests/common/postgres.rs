@@ -2,7 +2,8 @@
 //!
 //! The server is the one `PREPAID_POSTGRES` names (`postgres://USER@HOST:PORT/DATABASE`, a role that may create
 //! databases), else one that listens on this machine, else one that is started here from the installed programs and
-//! stopped when its test binary ends. Without any of them the test fails and says what to install.
+//! stopped when its test binary ends. Without any of them the test fails and says what to install. Where the named
+//! database is a Citus coordinator's, each database is spread over the machines that it knows.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -24,19 +25,64 @@ pub struct Database {
     pub url: String,
     name: String,
     server: PgConnectOptions,
+    workers: Vec<PgConnectOptions>,
 }
 
 impl Database {
     pub async fn new() -> Self {
+        Self::on(server().await).await
+    }
+
+    /// One on another server than the tests' own.
+    pub async fn on(server: &PgConnectOptions) -> Self {
+        let mut database = Self::unspread(server).await;
+        database.spread().await;
+        database
+    }
+
+    /// One that stays on one machine until it is spread.
+    pub async fn unspread(server: &PgConnectOptions) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = server().await;
         let name = format!("prepaid_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut connection = server.connect().await.unwrap();
         sweep(&mut connection).await;
         execute(&mut connection, &format!("create database {name}")).await;
         let mut url = server.to_url_lossy();
         url.set_path(&name);
-        Self { url: url.to_string(), name, server: server.clone() }
+        Self { url: url.to_string(), name, server: server.clone(), workers: Vec::new() }
+    }
+
+    /// Spreads it over the machines of the coordinator it is on. Elsewhere there are none.
+    pub async fn spread(&mut self) {
+        let mut connection = self.server.connect().await.unwrap();
+        let is_citus = "select exists (select from pg_extension where extname = 'citus')";
+        if !sqlx::query_scalar::<_, bool>(is_citus).fetch_one(&mut connection).await.unwrap() {
+            return;
+        }
+        let nodes =
+            "select groupid = 0, nodename, nodeport from pg_dist_node where noderole = 'primary' order by groupid";
+        let nodes: Vec<(bool, String, i32)> = sqlx::query_as(nodes).fetch_all(&mut connection).await.unwrap();
+        self.run("create extension citus").await;
+        // A machine that is added to two databases at once does not know which of them made its roles.
+        execute(&mut connection, "select pg_advisory_lock(7)").await;
+        for (is_coordinator, host, port) in nodes {
+            if is_coordinator {
+                self.run(&format!("select citus_set_coordinator_host('{host}', {port})")).await;
+                continue;
+            }
+            let worker = self.server.clone().host(&host).port(u16::try_from(port).unwrap());
+            let mut connection = worker.connect().await.unwrap();
+            sweep(&mut connection).await;
+            execute(&mut connection, &format!("create database {}", self.name)).await;
+            self.workers.push(worker.database(&self.name));
+            execute(&mut self.workers.last().unwrap().connect().await.unwrap(), "create extension citus").await;
+            self.run(&format!("select citus_add_node('{host}', {port})")).await;
+        }
+    }
+
+    /// The same database on the machines that it is spread over.
+    pub fn workers(&self) -> &[PgConnectOptions] {
+        &self.workers
     }
 
     /// Its url with an option of the store's.
@@ -122,15 +168,18 @@ impl Gate {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
+        let maintenance = self.server.get_database().unwrap_or("postgres").to_owned();
+        let workers = self.workers.drain(..).map(|worker| worker.database(&maintenance));
+        let servers: Vec<_> = std::iter::once(self.server.clone()).chain(workers).collect();
+        let name = self.name.clone();
         // A runtime of its own: the test's may be gone, and must not be blocked.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                if let Ok(mut connection) = server.connect().await {
-                    let _ = connection
-                        .execute(sqlx::raw_sql(AssertSqlSafe(format!("drop database if exists {name} with (force)"))))
-                        .await;
+                for server in servers {
+                    if let Ok(mut connection) = server.connect().await {
+                        drop_database(&mut connection, &name).await;
+                    }
                 }
             });
         });
@@ -143,22 +192,21 @@ async fn execute(connection: &mut PgConnection, statements: &str) {
     run.unwrap_or_else(|error| panic!("{error}: {statements}"));
 }
 
+async fn drop_database(connection: &mut PgConnection, name: &str) {
+    let drop = format!("drop database if exists {name} with (force)");
+    let _ = connection.execute(sqlx::raw_sql(AssertSqlSafe(drop))).await;
+}
+
 /// Drops the databases that killed tests left behind.
 async fn sweep(connection: &mut PgConnection) {
-    static SWEPT: OnceCell<()> = OnceCell::const_new();
-    SWEPT
-        .get_or_init(|| async {
-            let names = "select datname::text from pg_database where datname like 'prepaid\\_test\\_%'";
-            let names: Vec<String> = sqlx::query_scalar(names).fetch_all(&mut *connection).await.unwrap();
-            for name in names {
-                let process = name.split('_').nth(2).unwrap_or_default();
-                if !Path::new("/proc").join(process).exists() {
-                    let drop = format!("drop database if exists {name} with (force)");
-                    let _ = connection.execute(sqlx::raw_sql(AssertSqlSafe(drop))).await;
-                }
-            }
-        })
-        .await;
+    let names = "select datname::text from pg_database where datname like 'prepaid\\_test\\_%'";
+    let names: Vec<String> = sqlx::query_scalar(names).fetch_all(&mut *connection).await.unwrap();
+    for name in names {
+        let process = name.split('_').nth(2).unwrap_or_default();
+        if !Path::new("/proc").join(process).exists() {
+            drop_database(connection, &name).await;
+        }
+    }
 }
 
 async fn server() -> &'static PgConnectOptions {
