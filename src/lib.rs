@@ -26,7 +26,7 @@
 //!     }
 //!     Reserved::Replayed { .. } => println!("409: this attempt is running"),
 //!     Reserved::Closed { next_attempt, .. } => println!("this attempt is over, the next is #{next_attempt}"),
-//!     Reserved::Denied(denial) => println!("402: {denial}"),
+//!     Reserved::Denied(denial) => println!("402: {}", denial.reason),
 //! }
 //!
 //! // Again, after a lost answer: the same name, the same result.

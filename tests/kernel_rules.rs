@@ -7,7 +7,7 @@ mod common;
 use common::one::{One, amount, operation, signed};
 use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Batch, Command, Snapshot};
-use prepaid::model::{Against, EntryKind, LedgerId, Limits, MINOR_UNITS_MAX, Policy, Quantity, Status};
+use prepaid::model::{Against, EntryKind, HoldState, LedgerId, Limits, MINOR_UNITS_MAX, Policy, Quantity, Status};
 use prepaid::{DenialReason, Refusal};
 
 const HALF: i64 = MINOR_UNITS_MAX / 2;
@@ -20,6 +20,19 @@ fn debit_of_a_hold_that_runs_conflicts_even_at_zero() {
     one.pass(70);
     one.name(one.lapse("h"));
     assert_eq!(one.name(one.debit("h", 0)), "Conflict");
+}
+
+#[test]
+fn reserve_on_other_terms_is_told_which_differ() {
+    let one = One::new(10);
+    one.name(one.reserve("h", 5, None));
+    let again = one.run(one.reserve("h", 4, Some(4)));
+    assert_eq!(again.hold.map(|hold| hold.state), Some(HoldState::Open));
+    let refusal = again.answer.unwrap_err();
+    assert_eq!(refusal.name(), "Conflict");
+    assert_eq!(refusal, Refusal::OtherTerms { differing: vec!["amount", "min"] });
+    assert_eq!(refusal.to_string(), "hold was made on other terms: amount, min");
+    assert_eq!(one.name(one.reserve("h", 5, None)), "Replayed");
 }
 
 #[test]

@@ -21,7 +21,15 @@ pub enum Refusal {
     /// The reserve, extension or debit does not fit: answer 402, or wait for [`Denial::retry_after`].
     #[error("denied: {0}")]
     Denied(Denial),
-    /// Another reserve with other terms, or another cost, is recorded under this name: a bug of the caller's.
+    /// A hold of this name was made on other terms: answer by how it stands ([`Error::hold`](crate::Error::hold)). A
+    /// worst case that was quoted anew differs as soon as a price or the balance has changed; where what the caller
+    /// itself asked for differs, the name was used for another request.
+    #[error("hold was made on other terms: {}", differing.join(", "))]
+    OtherTerms {
+        /// The terms that differ, by the names of their fields in [`Terms`](crate::model::Terms).
+        differing: Vec<&'static str>,
+    },
+    /// Another cost is recorded under this name: a bug of the caller's.
     #[error("conflict with what is recorded: cost={} tokens={}", .recorded.cost, .recorded.tokens)]
     Conflict {
         /// The cost that is recorded.
@@ -202,7 +210,7 @@ impl Refusal {
             Self::AccountExists => "AccountExists",
             Self::UnknownHold => "UnknownHold",
             Self::Denied(_) => "Denied",
-            Self::Conflict { .. } => "Conflict",
+            Self::OtherTerms { .. } | Self::Conflict { .. } => "Conflict",
             Self::LeaseLost => "LeaseLost",
             Self::Closed => "Closed",
             Self::UsageReported { .. } => "UsageReported",

@@ -133,7 +133,7 @@ impl AccountHandle {
     /// the second.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] when a hold of this name was made on other terms, [`Refusal::InvalidMin`]; `Busy`,
+    /// [`Refusal::OtherTerms`] when a hold of this name was made on other terms, [`Refusal::InvalidMin`]; `Busy`,
     /// `Unavailable`. A denial is no error: see [`Reserved`](super::Reserved).
     #[doc(alias = "authorize")]
     pub fn reserve(&self, hold: impl ToHoldId, amount: Amount) -> ReserveCall<'_> {

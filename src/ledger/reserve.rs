@@ -190,7 +190,7 @@ impl<'a> ReserveCall<'a> {
             match self.attempt(hold, token).await {
                 Ok(Reserved::Closed { next_attempt, .. }) => attempt = next_attempt,
                 Ok(Reserved::Replayed { .. }) => attempt = next_number(attempt)?,
-                Err(error) if matches!(error.refusal(), Some(Refusal::Conflict { .. } | Refusal::TooOld)) => {
+                Err(error) if matches!(error.refusal(), Some(Refusal::OtherTerms { .. } | Refusal::TooOld)) => {
                     attempt = next_number(attempt)?
                 }
                 other => return other,

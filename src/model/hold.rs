@@ -105,6 +105,25 @@ pub struct Terms {
     pub overrun: Option<Overrun>,
 }
 
+impl Terms {
+    /// The names of the fields in which other terms differ.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let Self { amount, min, label, model, scopes, tokens, tariff, on_lapse, overrun } = self;
+        let fields = [
+            ("amount", *amount != other.amount),
+            ("min", *min != other.min),
+            ("label", *label != other.label),
+            ("model", *model != other.model),
+            ("scopes", *scopes != other.scopes),
+            ("tokens", *tokens != other.tokens),
+            ("tariff", *tariff != other.tariff),
+            ("on_lapse", *on_lapse != other.on_lapse),
+            ("overrun", *overrun != other.overrun),
+        ];
+        fields.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+}
+
 /// A hold as the ledger keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -78,8 +78,9 @@ fn repeated(hold: &Hold, asked: &Asked<'_>) -> Result<Outcome, Refusal> {
         // A tombstone or a direct debit took the name, whatever was asked for.
         return Ok(Outcome::AlreadyClosed);
     };
-    if **terms != **asked.terms {
-        return Err(Refusal::Conflict { recorded: hold.cost() });
+    let differing = terms.differing(asked.terms);
+    if !differing.is_empty() {
+        return Err(Refusal::OtherTerms { differing });
     }
     match hold.state {
         // The engine asked again for a caller whose answer was lost: to that caller the hold is new.

@@ -25,7 +25,7 @@ impl AccountModel {
             let open = hold.state == HoldState::Open;
             return match &hold.terms {
                 Some(recorded) if !hold.direct && recorded != terms => {
-                    Err(Refusal::Conflict { recorded: quantity(hold.cost()) })
+                    Err(Refusal::OtherTerms { differing: recorded.differing(terms) })
                 }
                 Some(_) if open && hold.token == token => Ok(created(hold.held < units(terms.amount))),
                 Some(_) if open => Ok(Outcome::Replayed),
