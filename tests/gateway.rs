@@ -215,7 +215,9 @@ async fn an_account_that_cannot_pay_is_told_what_is_missing() {
     let error = read(response).await["error"].take();
     assert_eq!(error["type"], "insufficient_funds");
     assert_eq!(error["spendable"], "0.000200000");
-    assert!(USD.parse(error["asked"].as_str().unwrap()).unwrap() > USD.parse("0.0002").unwrap());
+    let asked = error["asked"].as_str().unwrap();
+    assert!(USD.parse(asked).unwrap() > USD.parse("0.0002").unwrap());
+    assert_eq!(error["message"], format!("the request may cost {asked}: insufficient funds"));
     assert!(scene.alice.hold("poor-1").await.unwrap().is_none());
     scene.end("0.0002", Amount::ZERO).await;
 }

@@ -101,7 +101,7 @@ fn unaffordable(denial: &Denial, balance: &Balance) -> Response {
         "spendable": asset.format(denial.spendable),
         "held": asset.format(balance.held),
     });
-    let message = format!("the request may cost {}, {denial}", asset.format(denial.asked));
+    let message = format!("the request may cost {}: {}", asset.format(denial.asked), denial.reason);
     let response = respond(status, kind, &message, fields);
     // Without a word from the ledger waiting helps only while something is held: it may come back.
     match denial.retry_after {
@@ -122,7 +122,7 @@ fn of_ledger(error: &Error) -> Response {
         ErrorKind::Closed => after(5, plain(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", &message)),
         ErrorKind::InvalidInput => plain(StatusCode::BAD_REQUEST, "invalid_request", &message),
         ErrorKind::Refused => match error.refusal() {
-            Some(Refusal::Conflict { .. }) => {
+            Some(Refusal::OtherTerms { .. }) => {
                 let message = "the idempotency key was used for another request";
                 plain(StatusCode::CONFLICT, "key_reused", message)
             }
