@@ -46,9 +46,15 @@ impl Scene {
         if balance != "0" {
             alice.deposit("payment-1", USD.parse(balance).unwrap()).await.unwrap();
         }
+        Self::of(alice, upstream, |_| {}).await
+    }
+
+    /// A gateway that is set up in another way.
+    async fn of(alice: AccountHandle, upstream: Upstream, change: impl FnOnce(&mut Service)) -> Self {
+        let ledger = alice.ledger().clone();
         let mut prices = PriceBook::new();
         prices.insert(tariff());
-        let service = Service {
+        let mut service = Service {
             ledger: ledger.clone(),
             keys: HashMap::from([("sk-alice".to_owned(), alice.clone())]),
             prices,
@@ -58,12 +64,13 @@ impl Scene {
             output_max: 4096,
             cut: Cut::Estimate,
         };
+        change(&mut service);
         let (url, server) = serve(router(Arc::new(service))).await;
         Self { ledger, alice, url, client: reqwest::Client::new(), server }
     }
 
     async fn recorded(balance: &str, pace: Duration) -> Self {
-        Self::with(balance, Upstream::Recorded { recordings: vec![RECORDING.clone()], pace }).await
+        Self::with(balance, recorded(pace)).await
     }
 
     async fn ask(&self, name: &str, more: Value) -> reqwest::Response {
@@ -109,6 +116,10 @@ impl Scene {
 }
 
 const PROMPT: &str = "Write a numbered list of exactly 12 one-line facts about rivers. Number them 1. through 12.";
+
+fn recorded(pace: Duration) -> Upstream {
+    Upstream::Recorded { recordings: vec![RECORDING.clone()], pace }
+}
 
 async fn serve(router: Router) -> (String, tokio::task::JoinHandle<std::io::Result<()>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -279,8 +290,10 @@ async fn the_same_request_again_is_answered_409_and_costs_nothing() {
     assert_eq!(again.status(), StatusCode::CONFLICT);
     let error = read(again).await["error"].take();
     assert_eq!((error["type"].as_str(), error["cost"].as_str()), (Some("already_billed"), Some(&*USD.format(truth()))));
-    let other = scene.ask("again-1", json!({ "stream": true, "max_tokens": 40 })).await;
-    assert_eq!(read(other).await["error"]["type"], "key_reused");
+    for other in [json!({ "stream": true, "max_tokens": 40 }), json!({ "stream": true, "temperature": 0.5 })] {
+        let other = scene.ask("again-1", other).await;
+        assert_eq!((other.status(), &read(other).await["error"]["type"]), (StatusCode::CONFLICT, &json!("key_reused")));
+    }
 
     // Who wants it once more says so.
     let next = error["next_attempt"].as_str().unwrap();
@@ -288,6 +301,35 @@ async fn the_same_request_again_is_answered_409_and_costs_nothing() {
     scene.ask(next, json!({ "stream": true })).await.bytes().await.unwrap();
     scene.closed(next).await;
     scene.end("1", truth().checked_add(truth()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_told_so_though_it_was_clamped() {
+    let scene = Scene::recorded("0.003", Duration::from_millis(1)).await;
+    let request = || json!({ "stream": true, "max_tokens": 4000 });
+    let running = scene.ask("again-2", request()).await;
+    assert!(text(&running, "x-prepaid-max-tokens").is_some());
+    let again = scene.ask("again-2", request()).await;
+    assert_eq!((again.status(), text(&again, "retry-after")), (StatusCode::CONFLICT, Some("1")));
+    assert_eq!(read(again).await["error"]["type"], "already_running");
+    running.bytes().await.unwrap();
+    scene.closed("again-2").await;
+    let error = read(scene.ask("again-2", request()).await).await["error"].take();
+    assert_eq!((&error["type"], &error["next_attempt"]), (&json!("already_billed"), &json!("again-2#2")));
+    scene.end("0.003", truth()).await;
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_told_so_though_prices_have_changed() {
+    let old = Scene::recorded("1", Duration::ZERO).await;
+    assert_eq!(old.ask("again-3", json!({})).await.status(), StatusCode::OK);
+    let new = Scene::of(old.alice.clone(), recorded(Duration::ZERO), |service| {
+        service.prices.markup("*", "20").unwrap();
+    });
+    let again = new.await.ask("again-3", json!({})).await;
+    assert_eq!(again.status(), StatusCode::CONFLICT);
+    assert_eq!(read(again).await["error"]["type"], "already_billed");
+    old.end("1", truth()).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::sync::Arc;
 
-use super::account::AccountHandle;
+use super::account::{AccountHandle, ToHoldId};
 use super::calls::Answer;
 use super::open_hold::OpenHold;
 use crate::error::{Error, ErrorKind, Result};
@@ -224,19 +224,25 @@ impl<'a> ReserveCall<'a> {
             }
             Outcome::Replayed => Ok(Reserved::Replayed { hold: found, balance }),
             _ => {
-                let next_attempt = self.unused_after(&found.id).await?;
+                let next_attempt = self.account.next_attempt(&found.id).await?;
                 Ok(Reserved::Closed { hold: found, balance, next_attempt })
             }
         }
     }
+}
 
-    /// The lowest attempt after `hold`'s that no hold has.
-    async fn unused_after(&self, hold: &HoldId) -> Result<u32> {
+impl AccountHandle {
+    /// The lowest attempt after this one that no hold has.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is not a hold's name, or no number is left; `Unavailable`, `Corrupt`.
+    pub async fn next_attempt(&self, hold: impl ToHoldId) -> Result<u32> {
+        let hold = hold.to_hold_id()?;
         let mut attempt = next_number(hold.attempt())?;
         loop {
             let next = HoldId::of(hold.request().clone(), attempt).map_err(Error::invalid)?;
-            let key = KeyHash::hold(self.account.id(), &next);
-            if self.account.ledger().engine().store().hold(self.account.id(), key).await?.is_none() {
+            let key = KeyHash::hold(self.id(), &next);
+            if self.ledger().engine().store().hold(self.id(), key).await?.is_none() {
                 return Ok(attempt);
             }
             attempt = next_number(attempt)?;

@@ -10,11 +10,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use prepaid::metering::MeterOptions;
-use prepaid::model::{Label, Measured, ModelName, Scope};
+use prepaid::model::{Hold, HoldState, Label, Measured, ModelName, Scope};
 use prepaid::pricing::{PriceError, Tariff};
 use prepaid::tokens::{TokenClass, Usage};
-use prepaid::{AccountHandle, Amount, DenialReason, OpenHold, Receipt, Reserved};
+use prepaid::{AccountHandle, Amount, DenialReason, Error, OpenHold, Receipt, Refusal, Reserved};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::Service;
@@ -132,8 +133,9 @@ struct Request {
     body: Value,
     tariff: Arc<Tariff>,
     model: ModelName,
-    /// `model:` and its name: what a budget may limit beside the whole account.
-    scope: Scope,
+    /// What it counts towards: `model:` and its name, which a budget may limit beside the whole account; and `request:` and
+    /// a digest of its body, which none does: so a hold knows which request it is for.
+    scopes: [Scope; 2],
     label: Label,
     /// Input tokens, at most.
     input: u64,
@@ -150,6 +152,7 @@ impl Request {
         let bad = |error: &dyn std::fmt::Display| Refused::BadRequest(error.to_string());
         let estimate = service.accounting.estimate(&original).map_err(|error| bad(&error))?;
         let mut body: Value = serde_json::from_slice(&original).map_err(|error| bad(&error))?;
+        let digest = digest(&body);
         let model = estimate.model.ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
         let tariff = service.prices.tariff(&model).map_err(|_| Refused::NotSold(model.to_string()))?;
         let asked = estimate.output_cap.unwrap_or(service.output_max);
@@ -167,7 +170,10 @@ impl Request {
             body,
             tariff: Arc::new(tariff),
             model: ModelName::new(&model).map_err(|error| bad(&error))?,
-            scope: Scope::new(format!("model:{model}")).map_err(|error| bad(&error))?,
+            scopes: [
+                Scope::new(format!("model:{model}")).map_err(|error| bad(&error))?,
+                Scope::new(format!("request:{digest}")).map_err(|error| bad(&error))?,
+            ],
             label: Label::new(format!("{}/{model}", service.provider)).map_err(|error| bad(&error))?,
             input: estimate.input,
             output,
@@ -214,15 +220,35 @@ impl Request {
             .input(Measured::new(input.amount(), self.input))
             .tokens(self.input.saturating_add(output))
             .model(self.model.clone())
-            .scopes([self.scope.clone()])
+            .scopes(self.scopes.clone())
             .label(self.label.clone());
-        Ok(reserve.await?)
+        match reserve.await {
+            Err(error) if matches!(error.refusal(), Some(Refusal::OtherTerms { .. })) => self.again(account, error).await,
+            answer => Ok(answer?),
+        }
+    }
+
+    /// The answer to a name that has a hold on other terms. When the request is the same, the worst case is another since:
+    /// the balance allowed for less, or prices have changed. Then what counts is how the hold stands.
+    async fn again(&self, account: &AccountHandle, error: Error) -> Result<Reserved, Refused> {
+        let [_, request] = &self.scopes;
+        let is_same = |hold: &&Arc<Hold>| hold.terms.as_ref().is_some_and(|terms| terms.scopes.contains(request));
+        let (Some(hold), Some(balance)) = (error.hold().filter(is_same).cloned(), error.balance()) else {
+            return Err(error.into());
+        };
+        Ok(match hold.state {
+            HoldState::Open => Reserved::Replayed { hold, balance },
+            HoldState::Lapsed | HoldState::Settled | HoldState::Released | HoldState::Sealed => {
+                let next_attempt = account.next_attempt(&hold.id).await?;
+                Reserved::Closed { hold, balance, next_attempt }
+            }
+        })
     }
 
     /// The longest answer that the account can pay for, if it is worth having.
     async fn affordable(&self, account: &AccountHandle) -> Result<Option<u64>, Refused> {
         let output = account
-            .max_affordable_output(&self.tariff, self.input, Some(&self.model), std::slice::from_ref(&self.scope))
+            .max_affordable_output(&self.tariff, self.input, Some(&self.model), &self.scopes)
             .await?;
         let each = output.unwrap_or(0) / self.choices;
         Ok((OUTPUT_MIN..self.output).contains(&each).then_some(each))
@@ -251,6 +277,12 @@ fn name(headers: &HeaderMap) -> Result<String, Refused> {
             Ok(format!("drawn-{:032x}", u128::from_ne_bytes(bytes)))
         }
     }
+}
+
+/// Tells requests apart that have one name by mistake; the order of their fields is no difference.
+fn digest(body: &Value) -> String {
+    let hash = Sha256::digest(body.to_string());
+    hex::encode(hash.get(..8).unwrap_or_default())
 }
 
 /// Ids and amounts are plain ASCII.
