@@ -40,13 +40,7 @@ struct Scene {
 
 impl Scene {
     async fn with(balance: &str, upstream: Upstream) -> Self {
-        let ledger = Ledger::open("memory:").await.unwrap();
-        let alice = ledger.account("alice").unwrap();
-        alice.open().await.unwrap();
-        if balance != "0" {
-            alice.deposit("payment-1", USD.parse(balance).unwrap()).await.unwrap();
-        }
-        Self::of(alice, upstream, |_| {}).await
+        Self::of(account(balance).await, upstream, |_| {}).await
     }
 
     /// A gateway that is set up in another way.
@@ -116,6 +110,13 @@ impl Scene {
 }
 
 const PROMPT: &str = "Write a numbered list of exactly 12 one-line facts about rivers. Number them 1. through 12.";
+
+async fn account(balance: &str) -> AccountHandle {
+    let alice = Ledger::open("memory:").await.unwrap().account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("payment-1", USD.parse(balance).unwrap()).await.unwrap();
+    alice
+}
 
 fn recorded(pace: Duration) -> Upstream {
     Upstream::Recorded { recordings: vec![RECORDING.clone()], pace }
@@ -361,8 +362,8 @@ async fn an_upstream_that_cannot_be_reached_costs_nothing() {
     scene.end("1", Amount::ZERO).await;
 }
 
-#[tokio::test]
-async fn a_request_sent_upstream_asks_for_usage_and_carries_a_cap() {
+/// What a provider's API was asked, and the hold that was made for it.
+async fn sent(provider: &str, request: Value) -> (Value, Arc<Hold>) {
     let (seen, mut sent) = tokio::sync::mpsc::unbounded_channel();
     let listening = Router::new().route(
         "/v1/chat/completions",
@@ -372,13 +373,34 @@ async fn a_request_sent_upstream_asks_for_usage_and_carries_a_cap() {
         }),
     );
     let (url, _server) = serve(listening).await;
-    let scene = Scene::with("1", Upstream::Provider { client: reqwest::Client::new(), url, key: None }).await;
-    scene.ask("cap-1", json!({ "stream": true, "max_tokens": null, "temperature": 0.5 })).await;
-    let body: Value = serde_json::from_str(&sent.recv().await.unwrap()).unwrap();
-    assert_eq!(body["stream_options"]["include_usage"], true);
-    assert_eq!(body["max_tokens"], 4096);
-    assert_eq!(body["temperature"], 0.5);
+    let alice = account("1").await;
+    let upstream = Upstream::Provider { client: reqwest::Client::new(), url, key: None };
+    let scene = Scene::of(alice, upstream, |service| service.provider = provider.to_owned()).await;
+    scene.ask("cap-1", request).await;
+    let hold = scene.closed("cap-1").await;
     scene.end("1", Amount::ZERO).await;
+    (serde_json::from_str(&sent.recv().await.unwrap()).unwrap(), hold)
+}
+
+#[tokio::test]
+async fn a_request_sent_upstream_asks_for_usage_and_keeps_what_the_caller_said() {
+    let (body, _) = sent("openai", json!({ "stream": true, "temperature": 0.5 })).await;
+    assert_eq!(body["stream_options"]["include_usage"], true);
+    assert_eq!(body["temperature"], 0.5);
+}
+
+#[tokio::test]
+async fn a_request_sent_upstream_carries_one_cap_under_the_name_that_is_known_there() {
+    for (provider, name, other) in
+        [("openai", "max_completion_tokens", "max_tokens"), ("mistral", "max_tokens", "max_completion_tokens")]
+    {
+        let (body, default) = sent(provider, json!({ "max_tokens": null })).await;
+        assert_eq!((&body[name], body.get(other)), (&json!(4096), None), "{provider}");
+        // What a second cap says is neither held nor sent.
+        let (body, hold) = sent(provider, json!({ "max_completion_tokens": 16, "max_tokens": 100_000 })).await;
+        assert_eq!((&body[name], body.get(other)), (&json!(16), None), "{provider}");
+        assert!(hold.held_at_close < default.held_at_close, "{provider}");
+    }
 }
 
 #[tokio::test]

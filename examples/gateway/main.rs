@@ -48,7 +48,7 @@ struct Options {
     /// Answer from the repository's recordings instead.
     #[arg(long, conflicts_with = "upstream")]
     recorded: bool,
-    /// Whose API it is: chooses what a client that goes away pays for.
+    /// Whose API it is: chooses what a client that goes away pays for, and the name of the cap on output.
     #[arg(long, default_value = "openai")]
     provider: String,
     /// A price list in LiteLLM's format.

@@ -32,8 +32,10 @@ const COST: HeaderName = HeaderName::from_static("x-prepaid-cost");
 const BILL_WAIT: Duration = Duration::from_secs(2);
 /// Fewer output tokens than this are not worth a clamped request.
 const OUTPUT_MIN: u64 = 16;
-/// The names of the cap on output, the present one first.
+/// The names of the cap on output.
 const CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+/// Providers that know its newer name; the others know only the older one, or both.
+const NEWER_CAP: [&str; 3] = ["openai", "azure", "groq"];
 
 pub(crate) async fn completions(
     State(service): State<Arc<Service>>,
@@ -141,6 +143,8 @@ struct Request {
     input: u64,
     /// Output tokens of each answer, at most.
     output: u64,
+    /// What the upstream calls that.
+    cap_name: &'static str,
     /// How many answers.
     choices: u64,
     /// The smaller cap, where the asked one is not served or cannot be paid.
@@ -177,6 +181,7 @@ impl Request {
             label: Label::new(format!("{}/{model}", service.provider)).map_err(|error| bad(&error))?,
             input: estimate.input,
             output,
+            cap_name: if NEWER_CAP.contains(&&*service.provider) { CAPS[0] } else { CAPS[1] },
             choices: estimate.choices.max(1),
             clamped: (output < asked).then_some(output),
         };
@@ -254,10 +259,13 @@ impl Request {
         Ok((OUTPUT_MIN..self.output).contains(&each).then_some(each))
     }
 
-    /// Puts a cap on the output into the request, under the name that the caller used.
+    /// Puts a cap on the output into the request, under the one name that the upstream is sure to obey: whatever name the
+    /// caller used, a second cap must not reach it.
     fn cap(&mut self, output: u64) {
-        let used = CAPS.into_iter().find(|cap| self.body.get(cap).is_some()).unwrap_or(CAPS[0]);
-        self.body[used] = json!(output);
+        if let Some(fields) = self.body.as_object_mut() {
+            fields.retain(|name, _| !CAPS.contains(&name.as_str()));
+            fields.insert(self.cap_name.to_owned(), json!(output));
+        }
         self.output = output;
     }
 }
