@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use prepaid::metering::observe::Api;
 use prepaid::metering::{ApiAccounting, Cut};
 use prepaid::model::{Cap, Hold, HoldState, Scope, Window};
-use prepaid::pricing::{PriceBook, Tariff};
+use prepaid::pricing::{PriceBook, ServiceTier, Tariff};
 use prepaid::tokens::TokenClass;
 use prepaid::{AccountHandle, Amount, Asset, Ledger};
 use recordings::Recording;
@@ -401,6 +401,30 @@ async fn a_request_sent_upstream_carries_one_cap_under_the_name_that_is_known_th
         assert_eq!((&body[name], body.get(other)), (&json!(16), None), "{provider}");
         assert!(hold.held_at_close < default.held_at_close, "{provider}");
     }
+}
+
+#[tokio::test]
+async fn a_tier_of_service_is_sold_at_its_prices_or_not_at_all() {
+    let answer = r#"{"service_tier": "priority", "usage": {"prompt_tokens": 10, "completion_tokens": 20}}"#;
+    let (url, _server) = serve(Router::new().route("/v1/chat/completions", post(move || async move { answer }))).await;
+    let upstream = Upstream::Provider { client: reqwest::Client::new(), url, key: None };
+    let priority = Tariff::per_million(MODEL).input("2.50").output("10").tier(ServiceTier::Priority).output("17");
+    let priority = priority.build().unwrap();
+    let sold = priority.clone();
+    let scene = Scene::of(account("1").await, upstream, |service| service.prices.insert(sold)).await;
+
+    let response = scene.ask("tier-1", json!({ "service_tier": "priority" })).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(text(&response, "x-prepaid-cost"), Some("0.000365000"));
+    let hold = scene.closed("tier-1").await;
+    assert_eq!(hold.tariff(), Some(priority.at_tier(ServiceTier::Priority).hash()));
+
+    for (name, tier) in [("tier-2", json!("flex")), ("tier-3", json!("scale")), ("tier-4", json!(7))] {
+        let response = scene.ask(name, json!({ "service_tier": tier })).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{tier}");
+        assert!(scene.alice.hold(name).await.unwrap().is_none());
+    }
+    scene.end("1", USD.parse("0.000365").unwrap()).await;
 }
 
 #[tokio::test]

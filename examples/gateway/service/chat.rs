@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use prepaid::metering::MeterOptions;
 use prepaid::model::{Hold, HoldState, Label, Measured, ModelName, Scope};
-use prepaid::pricing::{PriceError, Tariff};
+use prepaid::pricing::{PriceError, ServiceTier, Tariff};
 use prepaid::tokens::{TokenClass, Usage};
 use prepaid::{AccountHandle, Amount, DenialReason, Error, OpenHold, Receipt, Refusal, Reserved};
 use serde_json::{Value, json};
@@ -156,14 +156,15 @@ impl Request {
         let bad = |error: &dyn std::fmt::Display| Refused::BadRequest(error.to_string());
         let estimate = service.accounting.estimate(&original).map_err(|error| bad(&error))?;
         let mut body: Value = serde_json::from_slice(&original).map_err(|error| bad(&error))?;
-        let digest = digest(&body);
-        let model = estimate.model.ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
-        let tariff = service.prices.tariff(&model).map_err(|_| Refused::NotSold(model.to_string()))?;
-        let asked = estimate.output_cap.unwrap_or(service.output_max);
-        let output = asked.min(service.output_max);
         if !body.is_object() {
             return Err(Refused::BadRequest("the request is no JSON object".to_owned()));
         }
+        let digest = digest(&body);
+        let model = estimate.model.ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
+        let tariff = service.prices.tariff(&model).map_err(|_| Refused::NotSold(model.to_string()))?;
+        let tariff = at_tier(&tariff, &body["service_tier"])?;
+        let asked = estimate.output_cap.unwrap_or(service.output_max);
+        let output = asked.min(service.output_max);
         if body["stream"] == true {
             // Without it OpenAI streams no usage, and every bill would be a count.
             body["stream_options"] = json!({ "include_usage": true });
@@ -268,6 +269,23 @@ impl Request {
         }
         self.output = output;
     }
+}
+
+/// The prices at the tier of service that a request asks for. One that has no prices of its own is not sold: upstream it
+/// may cost more. `auto` leaves the choice to the upstream, as no word does.
+fn at_tier(tariff: &Tariff, asked: &Value) -> Result<Tariff, Refused> {
+    let tier = match asked.as_str() {
+        None if asked.is_null() => ServiceTier::Standard,
+        Some("auto" | "default") => ServiceTier::Standard,
+        Some("flex") => ServiceTier::Flex,
+        Some("priority") => ServiceTier::Priority,
+        _ => return Err(Refused::BadRequest(format!("this service tier is not sold: {asked}"))),
+    };
+    let tariff = tariff.at_tier(tier);
+    if tariff.tier() != tier {
+        return Err(Refused::BadRequest(format!("there is no price for this service tier: {asked}")));
+    }
+    Ok(tariff)
 }
 
 /// What the caller names the request; drawn where it has no name, so that nothing is mistaken for a repetition.
