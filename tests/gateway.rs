@@ -16,7 +16,7 @@ use axum::routing::post;
 use futures_util::StreamExt;
 use prepaid::metering::observe::Api;
 use prepaid::metering::{ApiAccounting, Cut};
-use prepaid::model::{Cap, Hold, HoldState, Scope, Window};
+use prepaid::model::{Cap, Hold, HoldState, Limits, Policy, Scope, Window};
 use prepaid::pricing::{PriceBook, ServiceTier, Tariff};
 use prepaid::tokens::TokenClass;
 use prepaid::{AccountHandle, Amount, Asset, Ledger};
@@ -425,6 +425,21 @@ async fn a_tier_of_service_is_sold_at_its_prices_or_not_at_all() {
         assert!(scene.alice.hold(name).await.unwrap().is_none());
     }
     scene.end("1", USD.parse("0.000365").unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_account_in_another_asset_than_the_ledgers_is_held_and_billed_in_its_own() {
+    let coarse: Asset = "USD/6".parse().unwrap();
+    let alice = Ledger::open("memory:").await.unwrap().account("alice").unwrap();
+    alice.open_with(coarse, Limits::default(), Policy::default()).await.unwrap();
+    alice.deposit("payment-1", coarse.parse("1").unwrap()).await.unwrap();
+    let scene = Scene::of(alice, recorded(Duration::ZERO), |_| {}).await;
+    let response = scene.ask("coarse-1", json!({})).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let cost = tariff().charge(&RECORDING.truth, coarse).unwrap().amount();
+    assert_eq!(text(&response, "x-prepaid-cost"), Some(&*coarse.format(cost)));
+    let hold = scene.closed("coarse-1").await;
+    assert!(hold.held_at_close < coarse.parse("0.01").unwrap(), "{}", hold.held_at_close);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use prepaid::metering::MeterOptions;
 use prepaid::model::{Hold, HoldState, Label, Measured, ModelName, Scope};
 use prepaid::pricing::{PriceError, ServiceTier, Tariff};
 use prepaid::tokens::{TokenClass, Usage};
-use prepaid::{AccountHandle, Amount, DenialReason, Error, OpenHold, Receipt, Refusal, Reserved};
+use prepaid::{AccountHandle, Amount, Asset, DenialReason, Error, OpenHold, Receipt, Refusal, Reserved};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
@@ -192,14 +192,16 @@ impl Request {
 
     /// Sets the worst case aside; where that cannot be paid, what a shorter answer costs.
     async fn reserve(&mut self, account: &AccountHandle) -> Result<OpenHold, Refused> {
-        let mut reserved = self.ask_for(account).await?;
+        // It never changes: a busy gateway keeps it beside the API key.
+        let asset = account.view().await?.asset;
+        let mut reserved = self.ask_for(account, asset).await?;
         if let Reserved::Denied(denial) = &reserved
             && matches!(denial.reason, DenialReason::Funds | DenialReason::Budget)
             && let Some(output) = self.affordable(account).await?
         {
             self.cap(output);
             self.clamped = Some(output);
-            reserved = self.ask_for(account).await?;
+            reserved = self.ask_for(account, asset).await?;
         }
         match reserved {
             Reserved::Created(hold) => Ok(hold),
@@ -214,8 +216,7 @@ impl Request {
         }
     }
 
-    async fn ask_for(&self, account: &AccountHandle) -> Result<Reserved, Refused> {
-        let asset = account.ledger().asset();
+    async fn ask_for(&self, account: &AccountHandle, asset: Asset) -> Result<Reserved, Refused> {
         let output = self.output.saturating_mul(self.choices);
         let worst = self.tariff.quote_request(self.input, output, asset).map_err(unpriced)?;
         let input = Usage::new().with(TokenClass::Input, self.input);
