@@ -73,8 +73,9 @@
 //! | [`Reserved::Created`] | start the upstream |
 //! | [`Reserved::Replayed`] | 409 with `Retry-After`: this attempt is running |
 //! | [`Reserved::Closed`] | the stored answer, or reserve the next attempt |
-//! | [`Reserved::Denied`] | 402, with what is grantable; 429 with `Retry-After` where a budget says when its window ends |
-//! | [`ErrorKind::Busy`], [`ErrorKind::Unavailable`] | 503 with `Retry-After`; nothing was done |
+//! | [`Reserved::Denied`] | 402, with what is grantable; 429 with `Retry-After` where a budget says when its window ends, or too much is in flight; 403 where the account is frozen or closed |
+//! | [`Refusal::OtherTerms`] | as `Replayed` or `Closed`, by the state of the [hold](Error::hold); another request: 409 |
+//! | [`ErrorKind::Busy`], [`ErrorKind::Unavailable`], [`ErrorKind::Closed`] | 503 with `Retry-After`; nothing was done |
 //! | [`ErrorKind::OutcomeUnknown`] | ask again with the same ids and the error's call token |
 //!
 //! # Features

@@ -9,53 +9,173 @@
 //! version 7 where it sends none (ids that say when they were made, ULIDs too, lie together in the index of ids, so that a
 //! long past costs least). Never make one up from the content: two equal prompts are two requests.
 //!
-//! The same attempt again is a replay. Another attempt is another consumption: a fallback to the next provider, a retry
-//! that the client asked for. [`reserve_next`](crate::AccountHandle::reserve_next) takes the lowest unused one.
+//! The same attempt again is a replay, if it is on the same [terms](crate::model::Terms): amount, tariff, tokens, model,
+//! scopes, label and policies. Another attempt is another consumption: a fallback to the next provider, a retry that the
+//! client asked for. [`reserve_next`](crate::AccountHandle::reserve_next) takes the lowest unused one.
+//!
+//! A worst case that is quoted anew is on other terms as soon as the price list, a markup or the balance that bounds it has
+//! changed, though the client asks for the same. The reserve is then refused as
+//! [`OtherTerms`](crate::Refusal::OtherTerms); answer by the state of the hold that the error
+//! [carries](crate::Error::hold), as if it had been a replay. To tell another request under the same name from that, pin a
+//! digest of the request as a scope that no budget has (`request:9f2c…`) and compare it with the hold's.
 //!
 //! # 2. Know the worst case
 //!
 //! A [tariff](crate::pricing::Tariff) of a [price book](crate::pricing::PriceBook) turns tokens into money. The input is
 //! estimated from above ([`TokenAccounting::estimate`](crate::tokens::TokenAccounting::estimate)), the output is what the
-//! request allows; send that cap upstream even where the client set none, or there is no worst case. A model without a
-//! price is not sold.
+//! request allows; send that cap upstream even where the client set none, or there is no worst case, and send one: some
+//! APIs have two names for it. A model without a price is not sold. Nor is a tier of service (`service_tier`) without
+//! prices: select those it has with [`Tariff::at_tier`](crate::pricing::Tariff::at_tier), or do not pass the field on.
 //!
-//! # 3. Reserve
+//! # 3. Reserve, ask, meter
+//!
+//! This is a handler of streams for axum, whole. Amounts are of the account's asset, which need not be the ledger's default.
+//! Without [`input`](crate::ledger::ReserveCall::input) nothing is recorded when the upstream has the request, and without
+//! [`tokens`](crate::ledger::ReserveCall::tokens) budgets of tokens hold nothing.
 //!
 //! ```
-//! # use prepaid::{AccountHandle, DenialReason, ErrorKind, OpenHold, Reserved, Result};
-//! # use prepaid::pricing::Tariff;
-//! # use std::sync::Arc;
-//! /// A hold, or the HTTP status that says why not.
-//! async fn admit(account: &AccountHandle, name: &str, tariff: &Arc<Tariff>) -> Result<OpenHold, u16> {
-//!     let asset = account.ledger().asset();
-//!     let worst = tariff.quote_text(1_000, 4_000, asset).map_err(|_| 404_u16)?;
-//!     let asked = account.reserve(name, worst.amount()).tariff(Arc::clone(tariff)).await;
-//!     match asked {
-//!         Ok(Reserved::Created(hold)) => Ok(hold),      // start the upstream
-//!         Ok(Reserved::Replayed { .. }) => Err(409),    // it is running: Retry-After
-//!         Ok(Reserved::Closed { .. }) => Err(409),      // it is over: what was stored, or the next attempt
-//!         Ok(Reserved::Denied(denial)) => match denial.reason {
-//!             DenialReason::Funds => Err(402),          // or a shorter answer, see below
-//!             _ => Err(429),                            // Retry-After: denial.retry_after
-//!         },
-//!         Err(error) => match error.kind() {
-//!             ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => Err(503),
-//!             ErrorKind::InvalidInput => Err(400),
-//!             _ => Err(500),
-//!         },
+//! use std::sync::Arc;
+//!
+//! use axum::body::{Body, Bytes};
+//! use axum::http::{HeaderMap, StatusCode, header};
+//! use axum::response::{IntoResponse, Response};
+//! use prepaid::metering::{ApiAccounting, Cut, MeterOptions};
+//! use prepaid::model::{HoldState, Measured, Scope};
+//! use prepaid::pricing::PriceBook;
+//! use prepaid::tokens::{TokenAccounting, TokenClass, Usage};
+//! use prepaid::{AccountHandle, Denial, DenialReason, Error, ErrorKind, Reserved};
+//! use serde_json::{Map, Value, json};
+//!
+//! struct Gateway {
+//!     prices: PriceBook,
+//!     accounting: ApiAccounting, // of Api::OpenAiChat
+//!     upstream: reqwest::Client,
+//!     url: String,
+//! }
+//!
+//! const OUTPUT_MAX: u64 = 4_096;
+//!
+//! async fn chat(
+//!     gateway: &Gateway,
+//!     account: &AccountHandle, // whose API key it is
+//!     headers: &HeaderMap,
+//!     request: Bytes,
+//! ) -> Result<Response, Response> {
+//!     let bad = || no(StatusCode::BAD_REQUEST, None);
+//!     let name = headers.get("idempotency-key").and_then(|name| name.to_str().ok()).ok_or_else(bad)?;
+//!     let estimate = gateway.accounting.estimate(&request).map_err(|_| bad())?;
+//!     let mut body: Map<String, Value> = serde_json::from_slice(&request).map_err(|_| bad())?;
+//!     let model = estimate.model.ok_or_else(bad)?;
+//!     let scope = Scope::new(format!("model:{model}")).map_err(|_| bad())?;
+//!
+//!     // One cap, usage at the end of the stream, the standard tier.
+//!     let output = estimate.output_cap.unwrap_or(OUTPUT_MAX).min(OUTPUT_MAX);
+//!     body.retain(|field, _| !["max_tokens", "service_tier"].contains(&field.as_str()));
+//!     body.insert("max_completion_tokens".to_owned(), json!(output));
+//!     body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
+//!
+//!     let unpriced = |_| no(StatusCode::NOT_FOUND, None);
+//!     let tariff = Arc::new(gateway.prices.tariff(&model).map_err(unpriced)?);
+//!     let asset = account.view().await.map_err(failed)?.asset; // it never changes: keep it beside the API key
+//!     let output = output.saturating_mul(estimate.choices);
+//!     let worst = tariff.quote_request(estimate.input, output, asset).map_err(unpriced)?;
+//!     let input = tariff.charge(&Usage::new().with(TokenClass::Input, estimate.input), asset).map_err(unpriced)?;
+//!     let reserve = account
+//!         .reserve(name, worst.amount())
+//!         .tariff(tariff)
+//!         .input(Measured::new(input.amount(), estimate.input))
+//!         .tokens(estimate.input.saturating_add(output))
+//!         .scopes([scope]);
+//!     let mut hold = match reserve.await.map_err(failed)? {
+//!         Reserved::Created(hold) => hold,
+//!         Reserved::Replayed { .. } => return Err(no(StatusCode::CONFLICT, Some(1))), // it is running
+//!         Reserved::Closed { .. } => return Err(no(StatusCode::CONFLICT, None)), // what was stored, or the next attempt
+//!         Reserved::Denied(denial) => return Err(denied(&denial)),
+//!     };
+//!
+//!     hold.dispatched();
+//!     let sent = gateway.upstream.post(&gateway.url).body(Value::Object(body).to_string()).send().await;
+//!     let answer = match sent {
+//!         Ok(answer) if answer.status().is_success() => answer,
+//!         Err(error) if !error.is_connect() => {
+//!             let _ = hold.abandon().await; // it broke off: nobody knows
+//!             return Err(no(StatusCode::BAD_GATEWAY, None));
+//!         }
+//!         Ok(_) | Err(_) => {
+//!             let _ = hold.release(true).await; // it has refused, or was never asked
+//!             return Err(no(StatusCode::BAD_GATEWAY, None));
+//!         }
+//!     };
+//!     let observer = gateway.accounting.observer(&request);
+//!     let options = MeterOptions::cut(Cut::of_provider("openai"));
+//!     let (metered, _bill) = hold.meter_with(answer.bytes_stream(), observer, options);
+//!     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(metered)).into_response())
+//! }
+//!
+//! fn denied(denial: &Denial) -> Response {
+//!     let wait = denial.retry_after.map(|wait| wait.as_secs().max(1));
+//!     match denial.reason {
+//!         DenialReason::Frozen | DenialReason::Closed => no(StatusCode::FORBIDDEN, wait),
+//!         DenialReason::Budget if wait.is_some() => no(StatusCode::TOO_MANY_REQUESTS, wait),
+//!         DenialReason::OpenHolds | DenialReason::HeldTooLarge => no(StatusCode::TOO_MANY_REQUESTS, wait.or(Some(5))),
+//!         _ => no(StatusCode::PAYMENT_REQUIRED, wait), // or a shorter answer, see below
 //!     }
+//! }
+//!
+//! fn failed(error: Error) -> Response {
+//!     let is_running = error.hold().is_some_and(|hold| hold.state == HoldState::Open);
+//!     match error.kind() {
+//!         ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown | ErrorKind::Closed => {
+//!             no(StatusCode::SERVICE_UNAVAILABLE, Some(1))
+//!         }
+//!         ErrorKind::InvalidInput => no(StatusCode::BAD_REQUEST, None),
+//!         ErrorKind::Refused => no(StatusCode::CONFLICT, is_running.then_some(1)), // other terms: running, or over
+//!         _ => no(StatusCode::INTERNAL_SERVER_ERROR, None),
+//!     }
+//! }
+//!
+//! /// No, and after how many seconds it is worth asking again.
+//! fn no(status: StatusCode, wait: Option<u64>) -> Response {
+//!     (status, wait.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]), ()).into_response()
 //! }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let ledger = prepaid::Ledger::open("memory:").await?;
+//! # use axum::{Router, routing::post};
+//! # use prepaid::model::{Limits, Policy, Status};
+//! # use prepaid::{Asset, Ledger, metering::observe::Api, pricing::Tariff};
+//! # const ANSWER: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n\
+//! #     data: {\"choices\":[],\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let url = format!("http://{}/", listener.local_addr()?);
+//! # let answering = Router::new().route("/", post(|asked: String| async move {
+//! #     assert!(asked.contains("\"max_completion_tokens\":16") && !asked.contains("\"max_tokens\""), "{asked}");
+//! #     ANSWER
+//! # }));
+//! # tokio::spawn(async move { axum::serve(listener, answering).await });
+//! # let mut prices = PriceBook::new();
+//! # prices.insert(Tariff::per_million("gpt-4o").input("2.50").output("10").build()?);
+//! # let accounting = ApiAccounting::new(Api::OpenAiChat);
+//! # let mut gateway = Gateway { prices, accounting, upstream: reqwest::Client::new(), url };
+//! # let (ledger, micro) = (Ledger::open("memory:").await?, "USD/6".parse::<Asset>()?);
 //! # let alice = ledger.account("alice")?;
-//! # alice.open().await?;
-//! # let tariff = Arc::new(Tariff::per_million("model").input("2.50").output("10").build()?);
-//! # assert_eq!(admit(&alice, "chat-7", &tariff).await.unwrap_err(), 402);
-//! # alice.deposit("payment-1", ledger.asset().parse("1")?).await?;
-//! # let hold = admit(&alice, "chat-7", &tariff).await.unwrap();
-//! # assert_eq!(admit(&alice, "chat-7", &tariff).await.unwrap_err(), 409);
-//! # hold.release(false).await?;
+//! # alice.open_with(micro, Limits::default(), Policy::default()).await?;
+//! # let headers = HeaderMap::from_iter([(header::HeaderName::from_static("idempotency-key"), "chat-7".parse()?)]);
+//! # let ask = r#"{"model": "gpt-4o", "stream": true, "max_completion_tokens": 16, "max_tokens": 99999, "messages": []}"#;
+//! # let ask = Bytes::from_static(ask.as_bytes());
+//! # assert_eq!(chat(&gateway, &alice, &headers, ask.clone()).await.unwrap_err().status(), 402);
+//! # alice.deposit("payment-1", micro.parse("1")?).await?;
+//! # alice.set_status(Status::Frozen, "a look at it").await?;
+//! # assert_eq!(chat(&gateway, &alice, &headers, ask.clone()).await.unwrap_err().status(), 403);
+//! # alice.set_status(Status::Active, "it is well").await?;
+//! # let answer = chat(&gateway, &alice, &headers, ask.clone()).await.unwrap();
+//! # assert_eq!(axum::body::to_bytes(answer.into_body(), 1 << 20).await?, ANSWER);
+//! # let hold = alice.hold("chat-7").await?.unwrap();
+//! # assert_eq!((hold.state, hold.cost().cost), (HoldState::Settled, micro.parse("0.000030")?));
+//! # assert!(hold.reported.tokens > 0, "the input was recorded when the request left");
+//! # assert_eq!(chat(&gateway, &alice, &headers, ask.clone()).await.unwrap_err().status(), 409);
+//! # gateway.prices.markup("*", "20")?;
+//! # assert_eq!(chat(&gateway, &alice, &headers, ask.clone()).await.unwrap_err().status(), 409);
+//! # assert!(ledger.audit().await?.is_clean());
 //! # Ok(()) }
 //! ```
 //!
