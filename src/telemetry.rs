@@ -22,7 +22,8 @@ pub(crate) const SWEPT: &str = "prepaid_swept_total";
 pub(crate) const ABOVE_CEILING: &str = "prepaid_above_ceiling_total";
 /// Counter: settlements of a meter that the ledger refused, by `refusal`.
 pub(crate) const SETTLEMENT_REFUSED: &str = "prepaid_meter_settlement_refused_total";
-/// Counter: streams metered, by `ended` (final, end, error, dropped, drained) and `certainty`.
+/// Counter: streams metered, by `ended` (final, end, error, dropped, drained) and `certainty` (reported, counted,
+/// estimated, waived).
 pub(crate) const METERED: &str = "prepaid_metered_streams_total";
 /// Counter: settlements and releases written to the spool because the store could not be reached.
 pub(crate) const SPOOLED: &str = "prepaid_spooled_total";

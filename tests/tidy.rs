@@ -1,6 +1,7 @@
 //! The house rules that a machine can check: which room may use which, how long files and functions are, where
 //! drivers, tasks and clocks live, and what no text says.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -147,6 +148,18 @@ fn no_text_says_what_it_should_not() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_manual_names_every_metric_and_no_other() {
+    let named = |file: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(file).unwrap();
+        let names = text.split(['"', '`']).filter(|part| part.starts_with("prepaid_"));
+        names.map(str::to_owned).collect()
+    };
+    let metrics = named("src/telemetry.rs");
+    assert!(metrics.len() > 10, "{metrics:?}");
+    assert_eq!(named("src/manual/operations.rs"), metrics);
 }
 
 /// The files of a folder with one of these endings.

@@ -30,8 +30,44 @@
 //! | `prepared=never` | – | behind a pooler that hands every transaction another connection |
 //! | `append_only=required` | – | refuse a role that may change the journal; else that is only warned of |
 //!
-//! Give the gateways a role of their own that may not update or delete in `prepaid.entries`, and let another one migrate. Time is
-//! the server's: clocks of the processes do not matter.
+//! Give the gateways a role of their own that may not update or delete in `prepaid.entries`
+//! ([how](super::scaling#the-role)), and let another one migrate. Time is the server's: clocks of the processes do not
+//! matter.
+//!
+//! For a backup of a running ledger use `pg_dump --schema=prepaid`, which is one snapshot, or a base backup with archived
+//! WAL, which loses less. Roles are not in a dump: make them before it is restored. Then go on as with SQLite: call
+//! [`Ledger::restored`](crate::Ledger::restored) once, from one process, before the gateways start; [audit](crate::Ledger::audit).
+//! A recovery to a point in time is a restore, and so is a failover to a standby that is not synchronous: the last commits
+//! may be gone.
+//!
+//! # Upgrading
+//!
+//! Make a backup first: there is no way back. An older version refuses a schema that is too new for it, as `Unsuitable`,
+//! when it opens the ledger.
+//!
+//! SQLite: stop the process, start the new one. Opening brings the schema up to date in one transaction.
+//!
+//! PostgreSQL: one process migrates, the others only check.
+//!
+//! 1. Open the ledger once with the new version as the role that owns the schema, and close it. It migrates in one
+//!    transaction; of several that do so at once one works and the others wait.
+//! 2. Where tables were added, repeat the [grants](super::scaling#the-role): they are for tables that are there.
+//! 3. Replace the gateways one by one. They open with [`migrate`](crate::store::postgres::PostgresOptions::migrate) off and say so where the first step was
+//!    forgotten:
+//!
+#![cfg_attr(feature = "postgres", doc = "```no_run")]
+#![cfg_attr(not(feature = "postgres"), doc = "```text")]
+//! # async fn example(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! # use std::sync::Arc;
+//! # use prepaid::{Ledger, store::postgres::{PostgresOptions, PostgresStore}};
+//! let mut options = PostgresOptions::default();
+//! (options.migrate, options.require_append_only) = (false, true);
+//! let store = PostgresStore::open_with(url, options).await?;
+//! let ledger = Ledger::builder().open_store(Arc::new(store))?;
+//! # Ok(()) }
+//! ```
+//!
+//! Where the changelog says that older versions cannot use the new schema, stop all gateways before the first step.
 //!
 //! # What happens by itself
 //!
@@ -57,6 +93,31 @@
 //!
 //! A full or read-only disk is `Unavailable`: make room, nothing else is needed.
 //!
+//! # Tenants and currencies
+//!
+//! | Apart | by |
+//! |---|---|
+//! | who pays | an account each: money, limits, journal and hash chain are its own, and a handle reaches no other |
+//! | who uses the same money: members, API keys, projects | scopes of one account (`key:prod`, `team:red`), each with its [budgets](crate::AccountHandle::set_budget) |
+//! | whose data must not lie together | a ledger each: a file in SQLite, a database in PostgreSQL |
+//!
+//! No budget spans accounts. Ids are the host's own: `tenant-7:user-12` keeps the tenants' names apart in one ledger.
+//!
+//! An account has one asset for ever; whoever pays in two currencies has two accounts. Quote and charge in the account's
+//! asset ([`view`](crate::AccountHandle::view)), which need not be the ledger's default. Prices in another currency are
+//! refused ([`WrongCurrency`](crate::pricing::PriceError::WrongCurrency)) until they are
+//! [converted](crate::pricing::Tariff::converted_to) at a rate that the host names; a hold pins it with its tariff. No
+//! money moves between assets.
+//!
+//! # Personal data
+//!
+//! Prompts and answers are never stored. What callers name is, and stays: names of accounts, holds and keys, scopes,
+//! labels, reasons and metadata are in the journal, in its archives and in backups, under the hash chain. Nothing can be
+//! taken out of it without breaking that. So name accounts by pseudonyms, a UUID say, and keep in a table of your own
+//! whose they are: who is to be forgotten is deleted there. Put no address, person's name or prompt into ids, reasons or
+//! metadata. [Pruning](super::retention) moves an account's past into an archive, which can be deleted as a whole when the
+//! law no longer asks for it; hashes of its names stay.
+//!
 //! # What to watch
 //!
 //! Metrics go through the crate `metrics`, spans and errors through `tracing`; neither ever holds prompts or secrets.
@@ -65,15 +126,25 @@
 //! |---|---|
 //! | `prepaid_commands_total` by `command`, `answer` | what is asked and how it goes |
 //! | `prepaid_commit_seconds`, `prepaid_batch_commands` | how fast the disk is, and how well it is shared |
-//! | `prepaid_busy_total` | too much is waiting: more than the disk takes |
+//! | `prepaid_busy_total` by `command` | too much is waiting: more than the disk takes |
 //! | `prepaid_commit_failures_total` by `kind` | the store is in trouble |
-//! | `prepaid_swept_total` by `what` | owners disappeared: after a crash it should be few, without one none |
+//! | `prepaid_swept_total` by `what`: `lapse`, `seal`, `lot` | owners disappeared: after a crash it should be few, without one none; lots expire by themselves |
 //! | `prepaid_dropped_holds_total` by `dispatched` | code paths that forget to close a hold |
-//! | `prepaid_metered_streams_total` by `ended`, `certainty` | how many bills rest on the provider's word, how many on a count |
-//! | `prepaid_meter_settlement_refused_total` | somebody settled a stream otherwise, or its cost was beyond belief: look at each |
+//! | `prepaid_unclaimed_reserves_total` | callers that went away before their reserve was answered; its hold was released |
+//! | `prepaid_metered_streams_total` by `ended`, `certainty` | how many bills rest on the provider's word (`reported`), how many on a count (`counted`, `estimated`), how many were `waived` |
+//! | `prepaid_draining_streams` | upstreams that are read on after their client left; at [`drains`](crate::LedgerBuilder::drains) the next ones are counted instead |
+//! | `prepaid_meter_settlement_refused_total` by `refusal` | somebody settled a stream otherwise, or its cost was beyond belief: look at each |
 //! | `prepaid_above_ceiling_total` | costs above the account's ceiling |
+//! | `prepaid_spooled_total` | settlements that went to the spool: the store was away |
 //! | `prepaid_spool_commands`, `prepaid_spool_oldest_seconds`, `prepaid_spool_dead_letters_total` | settlements that did not land yet, or never will |
 //! | `prepaid_poisoned_commands_total` | a bug |
+//!
+//! How a stream `ended`: `final`, its usage came; `end`, it ended without; `error`, the upstream broke; `dropped`, the client
+//! left; `drained`, the client left and the usage came all the same. The spans are `prepaid.commit` and `prepaid.sweep`.
+//!
+//! Who should be told of a low balance, a debt, a budget at 80 % or credit that expires soon: feed
+//! [`Alerts`](crate::journal::Alerts) with every entry of the [feed](crate::Ledger::feed), in one process; it names each
+//! crossing once.
 //!
 //! Run [`Ledger::audit`](crate::Ledger::audit) from time to time, and after every restore: it reads the whole ledger in
 //! one snapshot and names what does not agree. Keep the [head](crate::model::Account::head) of each account's hash chain
