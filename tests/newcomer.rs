@@ -15,6 +15,18 @@ fn the_readme_shows_the_quickstart() {
 }
 
 #[test]
+fn the_readme_names_what_its_program_needs() {
+    let (_, rest) = README.split_once("```toml\n[dependencies]\n").expect("the README has dependencies");
+    let (shown, _) = rest.split_once("```").expect("they end");
+    let named: Vec<_> = shown.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    let program = include_str!("../examples/quickstart.rs");
+    let used = program.lines().filter_map(|line| line.strip_prefix("use ")?.split("::").next());
+    for used in used.chain(["tokio"]).filter(|used| *used != "std") {
+        assert!(named.contains(&used.replace('_', "-").as_str()), "{used} is not among {named:?}");
+    }
+}
+
+#[test]
 fn each_set_up_command_of_the_readme_is_one_line() {
     let (_, tests) = README.split_once("<!-- tests -->\n```sh\n").expect("the marker that .ci/run looks for");
     let (command, _) = tests.split_once("\n```").expect("the command ends");
