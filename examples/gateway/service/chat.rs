@@ -230,7 +230,9 @@ impl Request {
             .scopes(self.scopes.clone())
             .label(self.label.clone());
         match reserve.await {
-            Err(error) if matches!(error.refusal(), Some(Refusal::OtherTerms { .. })) => self.again(account, error).await,
+            Err(error) if matches!(error.refusal(), Some(Refusal::OtherTerms { .. })) => {
+                self.again(account, error).await
+            }
             answer => Ok(answer?),
         }
     }
@@ -254,9 +256,7 @@ impl Request {
 
     /// The longest answer that the account can pay for, if it is worth having.
     async fn affordable(&self, account: &AccountHandle) -> Result<Option<u64>, Refused> {
-        let output = account
-            .max_affordable_output(&self.tariff, self.input, Some(&self.model), &self.scopes)
-            .await?;
+        let output = account.max_affordable_output(&self.tariff, self.input, Some(&self.model), &self.scopes).await?;
         let each = output.unwrap_or(0) / self.choices;
         Ok((OUTPUT_MIN..self.output).contains(&each).then_some(each))
     }
