@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::{env, fs};
 
+use prepaid::Asset;
 use prepaid::metering::observe::{Api, ApiObserver, Observer};
+use prepaid::pricing::Tariff;
 use prepaid::tokens::{Certainty, Remark, TokenClass, Usage};
 use serde::Deserialize;
 
@@ -39,7 +41,7 @@ struct Truth {
 /// reported, `C` counted, `E` estimated) and the remarks.
 type Quirk = (&'static str, &'static str, char, &'static [Remark]);
 
-use Remark::{InputUnknown, UpstreamError, UsageBeside};
+use Remark::{InputUnknown, ToolsUncounted, UpstreamError, UsageBeside};
 
 const QUIRKS: &[Quirk] = &[
     // An error in place of an answer: nothing was used.
@@ -68,20 +70,25 @@ const QUIRKS: &[Quirk] = &[
     ("q18", "input=895 output=157 reasoning=174", 'R', &[]),
     // Cumulative usage in every chunk.
     ("q19", "input=12 output=8", 'R', &[]),
-    ("q20", "input=8 output=5", 'R', &[]),
+    ("q20", "input=8 output=5 web_search=1", 'R', &[]),
     // The prompt excludes its audio, and the total does not.
-    ("q21", "input=2 cache_read=9 audio_input=375 output=15", 'R', &[]),
+    ("q21", "input=2 cache_read=9 audio_input=375 output=15 millisecond=5000", 'R', &[]),
     // Another model's advice, outside the totals.
-    ("q22", "input=4727 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=3391", 'R', &[UsageBeside]),
+    ("q22", "input=4727 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=3391 web_search=0", 'R', &[UsageBeside]),
     // The output excludes its reasoning, and the total does not.
     ("q23", "input=1 cache_read=11 audio_input=0 image_input=0 output=2 reasoning=340 audio_output=0", 'R', &[]),
     ("q24", "input=1 cache_read=11 audio_input=0 image_input=0 output=1 reasoning=290 audio_output=0", 'R', &[]),
-    // Several responses behind one another: only the first is this one.
-    ("q25", "input=3369 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=725", 'R', &[]),
+    // Several responses behind one another: only the first is this one, in which code ran.
+    (
+        "q25",
+        "input=3369 cache_read=0 cache_write_5m=0 cache_write_1h=0 output=725 web_search=0",
+        'R',
+        &[ToolsUncounted],
+    ),
     ("q26", "input=137 cache_read=0 output=28 reasoning=0", 'R', &[]),
     // AWS event streams as they come.
     ("raw01", "input=210 output=18", 'R', &[]),
-    ("raw02", "input=1002 output=59", 'R', &[]),
+    ("raw02", "input=1002 output=59", 'R', &[ToolsUncounted]),
     ("raw03", "input=471 output=91", 'R', &[]),
     ("raw04", "input=70 output=43", 'R', &[]),
     ("raw05", "input=92 output=253", 'R', &[]),
@@ -155,8 +162,9 @@ fn differences(folder: &Path, recording: &Recording) -> Vec<String> {
         found.push(format!("{:?}, final: {}", report.certainty, observer.is_final()));
     }
     let clamped = truth.reasoning.is_some_and(|reasoning| reasoning > output);
-    // What recorded responses do have: steps beside the totals, a prompt said smaller at the end, an error at the end.
-    let known = [UsageBeside, Remark::FallingNumber, UpstreamError];
+    // What recorded responses do have: steps beside the totals, a prompt said smaller at the end, an error at the end,
+    // code that ran at the provider's.
+    let known = [UsageBeside, Remark::FallingNumber, UpstreamError, ToolsUncounted];
     let odd: Vec<_> = report.remarks.iter().filter(|remark| !known.contains(remark)).collect();
     if odd != if clamped { vec![&Remark::PartAboveWhole] } else { Vec::new() } {
         found.push(format!("remarks {odd:?}"));
@@ -231,6 +239,124 @@ fn cached_audio_is_told_apart_where_the_provider_does() {
     assert_eq!((said(TokenClass::CacheRead), said(TokenClass::CacheReadAudio)), (Some(200), Some(500)));
     assert_eq!((said(TokenClass::Input), said(TokenClass::AudioInput)), (Some(200), Some(100)));
     assert!(report.remarks.is_empty(), "{report:?}");
+}
+
+/// What the recorded provider ran for a fee, and how it is billed: the units by class, and whether other tools ran.
+#[test]
+fn fees_for_the_providers_own_tools_are_metered() {
+    let recorded = [
+        (Api::Anthropic, "anthropic__anthropic__claude-opus-4-1-20250805__1.sse", "web_search=1"),
+        (Api::OpenAiChat, "quirks/q20__openai-chat__perplexity__sonar.sse", "web_search=1"),
+        (Api::OpenAiChat, "openai-chat__mistral__voxtral-small-latest__1.sse", "millisecond=5000"),
+    ];
+    for (api, file, units) in recorded {
+        let mut observer = ApiObserver::new(api);
+        observer.feed(&fs::read(Path::new(SHIPPED).join(file)).unwrap());
+        observer.finish();
+        assert_eq!(units_of(&observer.report().usage), units, "{file}");
+    }
+    let bodies = [
+        (
+            Api::OpenAiResponses,
+            r#"{"object":"response","output":[{"type":"web_search_call","action":{"type":"search"}},
+                {"type":"web_search_call","action":{"type":"open_page"}},{"type":"web_search_call"}],
+                "usage":{"input_tokens":5,"output_tokens":7}}"#,
+            "web_search=2",
+            false,
+        ),
+        (
+            Api::OpenAiResponses,
+            r#"{"object":"response","output":[{"type":"code_interpreter_call"}],"usage":{"input_tokens":5,"output_tokens":7}}"#,
+            "",
+            true,
+        ),
+        (
+            Api::OpenAiResponses,
+            r#"{"object":"response","usage":{"input_tokens":5,"output_tokens":7,"server_side_tool_usage_details":
+                {"web_search_calls":3,"x_search_calls":1}}}"#,
+            "web_search=3",
+            true,
+        ),
+        (
+            Api::OpenAiChat,
+            r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],
+                "usage":{"prompt_tokens":5,"completion_tokens":7,"num_sources_used":4}}"#,
+            "",
+            true,
+        ),
+        (
+            Api::OpenAiChat,
+            r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,
+                "completion_tokens":7,"citation_tokens":90,"num_search_queries":6,"search_context_size":"low"}}"#,
+            "citation=90 web_search=6",
+            false,
+        ),
+        (
+            Api::Gemini,
+            r#"{"modelVersion":"gemini-3-pro","candidates":[{"groundingMetadata":{"webSearchQueries":["a","b",""]},
+                "finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":7}}"#,
+            "web_search=2",
+            false,
+        ),
+        (
+            Api::Gemini,
+            r#"{"modelVersion":"gemini-2.5-pro","candidates":[{"groundingMetadata":{"webSearchQueries":["a","b"]},
+                "finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":7}}"#,
+            "web_search=1",
+            false,
+        ),
+        (
+            Api::Cohere,
+            r#"{"message":{"content":[{"text":"Hi"}]},
+                "usage":{"billed_units":{"input_tokens":5,"output_tokens":7,"search_units":2}}}"#,
+            "query=2",
+            false,
+        ),
+    ];
+    for (api, body, units, others) in bodies {
+        let mut observer = ApiObserver::new(api);
+        observer.body(body.as_bytes());
+        let report = observer.report();
+        assert_eq!(units_of(&report.usage), units, "{body}");
+        assert_eq!((report.usage.total_input(), report.usage.total_output()), (5, 7), "{body}");
+        assert_eq!(report.remarks.contains(&Remark::ToolsUncounted), others, "{body}: {:?}", report.remarks);
+    }
+}
+
+/// A stream of calls that breaks off has those that were done.
+#[test]
+fn searches_are_counted_as_they_are_done() {
+    let mut observer = ApiObserver::new(Api::OpenAiResponses).prompt_tokens(5);
+    for state in ["added", "done", "added"] {
+        let item = r#"{"type":"web_search_call","action":{"type":"search"}}"#;
+        observer.feed(format!("data: {{\"type\":\"response.output_item.{state}\",\"item\":{item}}}\n\n").as_bytes());
+    }
+    observer.finish();
+    assert_eq!(units_of(&observer.report().usage), "web_search=1");
+}
+
+/// Perplexity's fee is most of what its short answers cost: this one, it says, 0.00522.
+#[test]
+fn answer_of_perplexity_costs_its_fee_too() {
+    let mut observer = ApiObserver::new(Api::OpenAiChat);
+    let usage = r#"{"prompt_tokens":8,"completion_tokens":213,"total_tokens":221,"search_context_size":"low",
+        "cost":{"input_tokens_cost":0.00001,"output_tokens_cost":0.00021,"request_cost":0.005,"total_cost":0.00522}}"#;
+    observer.body(
+        format!(r#"{{"choices":[{{"message":{{"content":"Hi"}},"finish_reason":"stop"}}],"usage":{usage}}}"#)
+            .as_bytes(),
+    );
+    let usage = observer.report().usage;
+    let tariff = Tariff::per_million("sonar").input("1").output("1");
+    let charge = |tariff: Tariff| tariff.charge(&usage, Asset::USD).unwrap();
+    let priced = charge(tariff.clone().rate(TokenClass::WebSearch, "0.005").build().unwrap());
+    assert_eq!(priced.exact().to_string(), "0.005221");
+    let unpriced = charge(tariff.build().unwrap());
+    assert_eq!(unpriced.unpriced().collect::<Vec<_>>(), ["1 x web_search"]);
+}
+
+fn units_of(usage: &Usage) -> String {
+    let units = usage.iter().filter(|(class, count)| !class.is_token() && *count > 0);
+    units.map(|(class, count)| format!("{}={count}", class.name())).collect::<Vec<_>>().join(" ")
 }
 
 /// What AWS puts around every event of an `InvokeModel` stream; the bytes are Base64.

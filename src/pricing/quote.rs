@@ -32,7 +32,8 @@ impl Tariff {
     }
 
     /// The same, with the most that is used besides tokens: web searches, images, seconds. Token classes of `units` are
-    /// ignored.
+    /// ignored. What is not in it is charged all the same, above the quote: where tools of the provider's are asked for,
+    /// or it searches for every answer (Perplexity), say how often.
     ///
     /// # Errors
     /// As [`Tariff::quote_request`].

@@ -88,6 +88,9 @@ pub enum Remark {
     HiddenReasoning,
     /// Audio or images were delivered whose tokens nobody counted: they are not billed.
     MediaUncounted,
+    /// The provider ran tools of its own that it may charge for by the call and that no class counts (code, files,
+    /// images, sources): they are not billed.
+    ToolsUncounted,
     /// The provider reported an error in place of (the rest of) the response.
     UpstreamError,
     /// An event was too large or damaged, and was skipped. Unless the provider has the last word, the output may be as

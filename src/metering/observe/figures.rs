@@ -21,6 +21,11 @@ pub(super) struct Figures {
     pub(super) audio_out: Option<u64>,
     pub(super) image_out: Option<u64>,
     pub(super) total: Option<u64>,
+    // What is no token, and in no total.
+    pub(super) searches: Option<u64>,
+    pub(super) queries: Option<u64>,
+    pub(super) citations: Option<u64>,
+    pub(super) millis: Option<u64>,
     pub(super) includes: Includes,
 }
 
@@ -65,7 +70,7 @@ impl Figures {
         }
     }
 
-    fn counters(&mut self) -> [&mut Option<u64>; 14] {
+    fn counters(&mut self) -> [&mut Option<u64>; 18] {
         [
             &mut self.input,
             &mut self.cache_read,
@@ -81,10 +86,14 @@ impl Figures {
             &mut self.audio_out,
             &mut self.image_out,
             &mut self.total,
+            &mut self.searches,
+            &mut self.queries,
+            &mut self.citations,
+            &mut self.millis,
         ]
     }
 
-    fn values(&self) -> [Option<u64>; 14] {
+    fn values(&self) -> [Option<u64>; 18] {
         let mut copy = *self;
         copy.counters().map(|value| *value)
     }
@@ -95,6 +104,10 @@ impl Figures {
         let mut usage = Usage::new();
         self.split_input(includes, &mut usage, remark);
         self.split_output(includes, &mut usage, remark);
+        usage.set(TokenClass::WebSearch, self.searches);
+        usage.set(TokenClass::Query, self.queries);
+        usage.set(TokenClass::Citation, self.citations);
+        usage.set(TokenClass::Millisecond, self.millis);
         Split { usage, unnamed }
     }
 

@@ -117,6 +117,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// Strings in a list; what is none is empty.
+#[derive(Debug, Default)]
+pub(super) struct Texts<'a>(pub(super) Vec<Text<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).unwrap_or_default()))
+    }
+}
+
 /// The bytes of a string; half surrogate pairs are allowed.
 struct Unescaped(Vec<u8>);
 

@@ -46,9 +46,22 @@
 //! | nothing of the prompt, and the host neither | no input | `InputUnknown` |
 //! | nothing of what its tools put into the prompt | the input it began with, as the least | `InputGrows` |
 //! | nothing of the audio or images it sent | none of it | `MediaUncounted` |
+//! | that it ran tools of its own other than web searches | their tokens, not their fees | `ToolsUncounted` |
 //! | nothing of its hidden reasoning | an estimate between zero and what the request allows | `HiddenReasoning` |
 //!
 //! A number that is missing (or null) is not zero, and zero is not missing.
+//!
+//! # What is no token
+//!
+//! Fees for what a provider runs itself are counted where it reports them, outside of all totals. A tariff without a rate
+//! for one names it as [unpriced](crate::pricing::Charge::unpriced).
+//!
+//! | Class | Counted |
+//! |---|---|
+//! | `WebSearch` | Anthropic's and OpenRouter's `web_search_requests`; in OpenAI responses, calls that search (opening a page is free); xAI's `web_search_calls`; Perplexity's `num_search_queries`, else one for each answer with a `search_context_size`; Gemini's `webSearchQueries`, of models before 3 one at the most |
+//! | `Query` | Cohere's `search_units` |
+//! | `Citation` | Perplexity's `citation_tokens` |
+//! | `Millisecond` | Mistral's `prompt_audio_seconds` |
 
 mod api;
 mod base64;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Reader;
+use super::tools::ServerTools;
 use crate::metering::observe::base64;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
@@ -108,6 +109,8 @@ struct Usage<Steps = List<Step>> {
     output_tokens: Count,
     #[serde(default)]
     output_tokens_details: Object<OutputDetails>,
+    #[serde(default)]
+    server_tool_use: Object<ServerTools>,
     /// The steps. What others than messages use is not in the totals.
     #[serde(default)]
     iterations: Steps,
@@ -238,6 +241,9 @@ impl Messages {
             }
             "server_tool_use" | "mcp_tool_use" => {
                 tally.text(Channel::tool_name(index, 0), block.name.as_str());
+                if block.name.as_str().contains("code_execution") {
+                    tally.remark(Remark::ToolsUncounted);
+                }
                 tally.input_grows();
             }
             "compaction" => {
@@ -274,6 +280,7 @@ impl Messages {
         if let Some(split) = &usage.cache_creation.0 {
             self.long_lived = self.long_lived.max(split.ephemeral_1h_input_tokens.read(&mut remark));
         }
+        let searches = usage.server_tool_use.0.as_ref().and_then(|tools| tools.searches(&mut remark));
         let thinking = usage.output_tokens_details.0.as_ref().map(|details| details.thinking_tokens);
         Figures {
             input: usage.input_tokens.read(&mut remark),
@@ -282,6 +289,7 @@ impl Messages {
             cache_write_1h: self.long_lived,
             output: usage.output_tokens.read(&mut remark),
             reasoning: thinking.unwrap_or_default().read(&mut remark),
+            searches,
             includes: Includes { cache: false, audio: true, reasoning: true },
             ..Figures::default()
         }

@@ -67,6 +67,8 @@ struct Block<'a> {
 
 #[derive(Debug, Deserialize)]
 struct Tool<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
     #[serde(borrow, default)]
     name: Text<'a>,
     #[serde(borrow, default)]
@@ -242,6 +244,9 @@ fn said(index: u64, block: &Block<'_>, tally: &mut Tally) {
     }
     tally.text(Channel::text(index), block.text.as_str());
     if let Some(tool) = &block.tool.0 {
+        if tool.kind.as_str() == "server_tool_use" {
+            tally.remark(Remark::ToolsUncounted);
+        }
         tally.text(Channel::tool_name(index, 0), tool.name.as_str());
         if let Some(input) = tool.input.map(RawValue::get) {
             // A stream has it as text, bit by bit; a whole answer as an object.

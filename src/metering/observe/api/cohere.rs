@@ -93,6 +93,8 @@ struct Counts {
     output_tokens: Count,
     #[serde(default)]
     reasoning_tokens: Count,
+    #[serde(default)]
+    search_units: Count,
 }
 
 impl Reader for Chat {
@@ -152,6 +154,7 @@ impl Usage {
             cache_read: cached.read(remark),
             output: counts.output_tokens.read(remark),
             reasoning: reasoning.read(remark),
+            queries: counts.search_units.read(remark),
             ..Figures::default()
         }
     }

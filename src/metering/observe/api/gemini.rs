@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::Reader;
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::{Figures, Includes};
-use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
+use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, Texts, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
@@ -22,6 +22,10 @@ pub(super) struct Contents {
     calls: u64,
     /// The argument at hand.
     path: String,
+    /// What the web was searched for.
+    searches: u64,
+    /// All searches of a prompt cost as much as one, as they do for models before Gemini 3.
+    searches_once: bool,
 }
 
 /// A counter that may start anew.
@@ -84,8 +88,14 @@ struct Candidate<'a> {
     #[serde(borrow, default, rename = "finishReason")]
     finish_reason: Text<'a>,
     /// What a search found.
-    #[serde(default, rename = "groundingMetadata")]
-    grounding: Present,
+    #[serde(borrow, default, rename = "groundingMetadata")]
+    grounding: Object<Grounding<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Grounding<'a> {
+    #[serde(borrow, default, rename = "webSearchQueries")]
+    queries: Texts<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,6 +187,7 @@ impl Reader for Contents {
             tally.failed();
         }
         tally.model(content.model.as_str());
+        self.searches_once |= ["gemini-1", "gemini-2"].iter().any(|model| content.model.as_str().contains(model));
         let mut is_last = content.feedback.0.is_some_and(|feedback| !feedback.block_reason.is_empty());
         for candidate in content.candidates.0.iter() {
             self.candidate(candidate, tally);
@@ -195,8 +206,10 @@ impl Reader for Contents {
 impl Contents {
     fn candidate(&mut self, candidate: &Candidate<'_>, tally: &mut Tally) {
         let index = candidate.index.0.unwrap_or(0);
-        if candidate.grounding.0 {
+        if let Some(grounding) = &candidate.grounding.0 {
             tally.input_grows();
+            let queries = grounding.queries.0.iter().filter(|query| !query.is_empty()).count() as u64;
+            self.searches = self.searches.max(queries);
         }
         for part in candidate.content.0.iter().flat_map(|content| &content.parts.0) {
             let is_thought = part.thought.0 == Some(true);
@@ -249,6 +262,7 @@ impl Contents {
             (Some(all), cached) => Some(all.saturating_sub(cached.unwrap_or(0))),
             (None, _) => None,
         };
+        let searches = if self.searches_once { self.searches.min(1) } else { self.searches };
         // While it only thinks, or when nothing came of it, candidates are not mentioned.
         let is_silent = thoughts.is_some() || standing == Standing::Last;
         let (audio_in, image_in) = (beside_cache("AUDIO"), beside_cache("IMAGE"));
@@ -263,6 +277,7 @@ impl Contents {
             tool_input: usage.tool_prompt.read(remark),
             output: output.or_else(|| is_silent.then_some(0)),
             reasoning: thoughts,
+            searches: Some(searches).filter(|searches| *searches > 0),
             audio_out: of(candidates, "AUDIO", remark),
             image_out: of(candidates, "IMAGE", remark),
             total,

@@ -7,6 +7,7 @@ mod gemini;
 mod ollama;
 mod openai_chat;
 mod openai_responses;
+mod tools;
 
 use super::tally::Tally;
 
@@ -60,7 +61,7 @@ impl Api {
     pub(super) fn reader(self) -> Box<dyn Reader> {
         match self {
             Self::OpenAiChat => Box::new(openai_chat::Chat::default()),
-            Self::OpenAiResponses => Box::new(openai_responses::Responses),
+            Self::OpenAiResponses => Box::new(openai_responses::Responses::default()),
             Self::Anthropic => Box::new(anthropic::Messages::default()),
             Self::Gemini => Box::new(gemini::Contents::default()),
             Self::BedrockConverse => Box::new(bedrock::Converse::default()),

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::Reader;
+use super::tools::{ServerSideTools, ServerTools, uncounted};
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::Figures;
 use crate::metering::observe::json::{Content, Count, List, Object, Present, Scalar, Text, object};
@@ -121,6 +122,24 @@ struct Usage {
     cache_read_input_tokens: Count,
     #[serde(default)]
     cache_creation_input_tokens: Count,
+    /// OpenRouter.
+    #[serde(default)]
+    server_tool_use: Object<ServerTools>,
+    /// xAI.
+    #[serde(default)]
+    server_side_tool_usage_details: Object<ServerSideTools>,
+    #[serde(default)]
+    num_sources_used: Count,
+    /// Perplexity. It searches for every answer, and for some several times.
+    #[serde(default)]
+    search_context_size: Present,
+    #[serde(default)]
+    num_search_queries: Count,
+    #[serde(default)]
+    citation_tokens: Count,
+    /// Mistral.
+    #[serde(default)]
+    prompt_audio_seconds: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -244,6 +263,7 @@ impl Usage {
             .or(self.cached_tokens)
             .or(self.prompt_cache_hit_tokens)
             .or(self.cache_read_input_tokens);
+        uncounted([self.num_sources_used], remark);
         let written = prompt.cache_write_tokens.or(prompt.cache_creation_tokens).or(self.cache_creation_input_tokens);
         Figures {
             input: self.prompt_tokens.read(remark),
@@ -256,7 +276,17 @@ impl Usage {
             audio_out: completion.audio_tokens.read(remark),
             image_out: completion.image_tokens.read(remark),
             total: self.total_tokens.read(remark),
+            searches: self.searches(remark),
+            citations: self.citation_tokens.read(remark),
+            millis: self.prompt_audio_seconds.read(remark).map(|seconds| seconds.saturating_mul(1_000)),
             ..Figures::default()
         }
+    }
+
+    fn searches(&self, remark: &mut impl FnMut(Remark)) -> Option<u64> {
+        let anthropic = self.server_tool_use.0.as_ref().and_then(|tools| tools.searches(remark));
+        let xai = self.server_side_tool_usage_details.0.as_ref().and_then(|tools| tools.searches(remark));
+        let perplexity = self.num_search_queries.read(remark).or(self.search_context_size.0.then_some(1));
+        anthropic.or(xai).or(perplexity)
     }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::Reader;
+use super::tools::{ServerSideTools, uncounted};
 use crate::metering::observe::channels::Channel;
 use crate::metering::observe::figures::Figures;
 use crate::metering::observe::json::{Count, List, Object, Present, Scalar, Text, object};
@@ -10,8 +11,11 @@ use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
 
 /// Reads response events and whole responses.
-#[derive(Debug)]
-pub(super) struct Responses;
+#[derive(Debug, Default)]
+pub(super) struct Responses {
+    /// Calls of the web search that searched, as far as the response has come.
+    searches: u64,
+}
 
 #[derive(Debug, Deserialize)]
 struct Envelope<'a> {
@@ -60,6 +64,15 @@ struct Item<'a> {
     content: List<Piece<'a>>,
     #[serde(borrow, default)]
     summary: List<Piece<'a>>,
+    /// What a web search did.
+    #[serde(borrow, default)]
+    action: Object<Action<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Action<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,6 +97,11 @@ struct Usage {
     output_tokens_details: Object<OutputDetails>,
     #[serde(default)]
     total_tokens: Count,
+    /// xAI.
+    #[serde(default)]
+    server_side_tool_usage_details: Object<ServerSideTools>,
+    #[serde(default)]
+    num_sources_used: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,34 +135,77 @@ impl Reader for Responses {
             return false;
         };
         if event.kind.is_empty() {
-            return bare(&event, json, tally);
+            return self.bare(&event, json, tally);
         }
         if let Some(response) = &event.response.0 {
             tally.model(response.model.as_str());
         }
         if let Some(response) = event.response.0.as_ref().filter(|_| is_last(event.kind.as_str())) {
-            last(response, tally);
+            self.last(response, tally);
         } else if event.kind.as_str() == "error" {
             tally.failed();
         } else {
             delta(&event, tally);
+            if let Some(item) = event.item.0.as_ref().filter(|_| event.kind.as_str() == "response.output_item.done") {
+                self.ran([item], tally);
+            }
         }
         true
     }
 }
 
-/// A body that is no event: a whole response, or an error in its place.
-fn bare(event: &Envelope<'_>, json: &str, tally: &mut Tally) -> bool {
-    if event.object.as_str() == "response"
-        && let Some(response) = object::<Response<'_>>(json)
-    {
-        whole(&response, tally);
-        return true;
+impl Responses {
+    /// A body that is no event: a whole response, or an error in its place.
+    fn bare(&mut self, event: &Envelope<'_>, json: &str, tally: &mut Tally) -> bool {
+        if event.object.as_str() == "response"
+            && let Some(response) = object::<Response<'_>>(json)
+        {
+            whole(&response, tally);
+            self.last(&response, tally);
+            return true;
+        }
+        if event.error.0 {
+            tally.failed();
+        }
+        event.error.0
     }
-    if event.error.0 {
-        tally.failed();
+
+    fn last(&mut self, response: &Response<'_>, tally: &mut Tally) {
+        if response.status.as_str() == "incomplete" {
+            tally.stopped("length");
+        }
+        if response.status.as_str() == "failed" {
+            tally.failed();
+        }
+        // The items once more, all of them; some leave them out.
+        let before = std::mem::take(&mut self.searches);
+        self.ran(&response.output.0, tally);
+        self.searches = self.searches.max(before);
+        if let Some(usage) = &response.usage.0 {
+            let figures = usage.figures(&mut |remark| tally.remark(remark));
+            tally.usage(&figures, Standing::Last);
+        }
+        tally.end();
     }
-    event.error.0
+
+    /// Items that are done: what ran on the provider's side.
+    fn ran<'a>(&mut self, items: impl IntoIterator<Item = &'a Item<'a>>, tally: &mut Tally) {
+        for item in items {
+            match item.kind.as_str() {
+                // What opens a page, or looks for something in it, costs nothing.
+                "web_search_call" => {
+                    let action = item.action.0.as_ref().map(|action| action.kind.as_str());
+                    self.searches += u64::from(action.is_none_or(|action| action == "search"));
+                }
+                "file_search_call" | "code_interpreter_call" | "image_generation_call" => {
+                    tally.remark(Remark::ToolsUncounted);
+                }
+                _ => {}
+            }
+        }
+        let searches = Some(self.searches).filter(|searches| *searches > 0);
+        tally.usage(&Figures { searches, ..Figures::default() }, Standing::SoFar);
+    }
 }
 
 /// Whether an event of this kind closes the response.
@@ -185,20 +246,6 @@ fn delta(event: &Envelope<'_>, tally: &mut Tally) {
     }
 }
 
-fn last(response: &Response<'_>, tally: &mut Tally) {
-    if response.status.as_str() == "incomplete" {
-        tally.stopped("length");
-    }
-    if response.status.as_str() == "failed" {
-        tally.failed();
-    }
-    if let Some(usage) = &response.usage.0 {
-        let figures = usage.figures(&mut |remark| tally.remark(remark));
-        tally.usage(&figures, Standing::Last);
-    }
-    tally.end();
-}
-
 fn whole(response: &Response<'_>, tally: &mut Tally) {
     tally.model(response.model.as_str());
     for (index, item) in response.output.0.iter().enumerate() {
@@ -216,13 +263,13 @@ fn whole(response: &Response<'_>, tally: &mut Tally) {
             tally.text(Channel::reasoning(index), piece.text.as_str());
         }
     }
-    last(response, tally);
 }
 
 impl Usage {
     fn figures(&self, remark: &mut impl FnMut(Remark)) -> Figures {
         let none = InputDetails::default();
         let input = self.input_tokens_details.0.as_ref().unwrap_or(&none);
+        uncounted([self.num_sources_used], remark);
         let none = OutputDetails::default();
         let output = self.output_tokens_details.0.as_ref().unwrap_or(&none);
         Figures {
@@ -236,6 +283,7 @@ impl Usage {
             audio_out: output.audio_tokens.read(remark),
             image_out: output.image_tokens.read(remark),
             total: self.total_tokens.read(remark),
+            searches: self.server_side_tool_usage_details.0.as_ref().and_then(|tools| tools.searches(remark)),
             ..Figures::default()
         }
     }
