@@ -93,6 +93,9 @@ fn a_stream_split_at_any_byte_is_the_same_stream() {
             assert_eq!(fuzz::report(*api, [head, tail]), whole, "{file} split at {at}");
         }
         assert_eq!(fuzz::report(*api, bytes.chunks(1)), whole, "{file} byte by byte");
+        let late = [b" \n ".as_slice(), bytes].concat();
+        assert_eq!(fuzz::report(*api, [late.as_slice()]), whole, "{file} behind whitespace");
+        assert_eq!(fuzz::report(*api, late.chunks(1)), whole, "{file} behind whitespace, byte by byte");
     }
 }
 

@@ -188,9 +188,11 @@ fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>) {
 }
 
 impl Observer for ApiObserver {
-    fn feed(&mut self, bytes: &[u8]) {
+    fn feed(&mut self, mut bytes: &[u8]) {
         if matches!(self.wire, Wire::Unknown) {
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+            // Whitespace ahead of everything belongs to nothing, in one chunk with what follows or not.
+            bytes = bytes.trim_ascii_start();
+            let Some(first) = bytes.first() else {
                 return;
             };
             self.wire = self.wire_of(*first);
