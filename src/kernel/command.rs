@@ -17,6 +17,7 @@ pub struct Command {
     action: Action,
     hold_key: Option<KeyHash>,
     operation: Option<(KeyHash, ArgumentsHash)>,
+    asset: Option<Asset>,
 }
 
 /// What a command does.
@@ -96,7 +97,15 @@ impl Command {
     pub fn new(account: AccountId, action: Action) -> Self {
         let hold_key = action.hold().map(|hold| KeyHash::hold(&account, hold));
         let operation = action.operation(&account);
-        Self { account, action, hold_key, operation }
+        Self { account, action, hold_key, operation, asset: None }
+    }
+
+    /// The same with amounts of `asset`: an account of another one refuses it
+    /// ([`AccountExists`](super::Refusal::AccountExists)).
+    #[must_use]
+    pub fn in_asset(mut self, asset: impl Into<Option<Asset>>) -> Self {
+        self.asset = asset.into();
+        self
     }
 
     /// The account.
@@ -107,6 +116,11 @@ impl Command {
     /// What it does.
     pub fn action(&self) -> &Action {
         &self.action
+    }
+
+    /// What its amounts are amounts of, where its caller said so.
+    pub fn asset(&self) -> Option<Asset> {
+        self.asset
     }
 
     /// What the hold it names is found by.

@@ -133,8 +133,9 @@ impl AccountHandle {
     /// the second.
     ///
     /// # Errors
-    /// [`Refusal::OtherTerms`] when a hold of this name was made on other terms, [`Refusal::InvalidMin`]; `Busy`,
-    /// `Unavailable`. A denial is no error: see [`Reserved`](super::Reserved).
+    /// [`Refusal::OtherTerms`] when a hold of this name was made on other terms, [`Refusal::InvalidMin`]; `InvalidInput` when
+    /// account, tariff and amount are not of one [asset](ReserveCall::asset); `Busy`, `Unavailable`. A denial is no error:
+    /// see [`Reserved`](super::Reserved).
     #[doc(alias = "authorize")]
     pub fn reserve(&self, hold: impl ToHoldId, amount: Amount) -> ReserveCall<'_> {
         ReserveCall::new(self, hold.to_hold_id().map(super::reserve::Name::Exactly), amount)
@@ -372,13 +373,14 @@ impl AccountHandle {
     }
 
     pub(super) fn run(&self, action: Action) -> impl Future<Output = Result<Receipt>> {
-        self.submit(action).map(|reply| Receipt::of(reply?))
+        self.submit(action, None).map(|reply| Receipt::of(reply?))
     }
 
     /// Not an `async fn`, whose future would be as large as the action: the command is made here, and submitted once
     /// the future is polled.
-    pub(super) fn submit(&self, action: Action) -> impl Future<Output = Result<Reply>> {
-        self.ledger.engine().submit(Arc::new(Command::new(self.id.clone(), action)))
+    pub(super) fn submit(&self, action: Action, asset: Option<Asset>) -> impl Future<Output = Result<Reply>> {
+        let command = Command::new(self.id.clone(), action).in_asset(asset);
+        self.ledger.engine().submit(Arc::new(command))
     }
 
     fn unknown(&self) -> Error {

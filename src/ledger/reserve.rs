@@ -10,8 +10,8 @@ use super::open_hold::OpenHold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Action, Denial, Outcome, Refusal};
 use crate::model::{
-    Amount, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, ModelName, OnLapse, Overrun,
-    RequestId, Scope, Terms,
+    Amount, Asset, Balance, CallToken, Hold, HoldId, KeyHash, Label, Lease, Measured, Metadata, ModelName, OnLapse,
+    Overrun, RequestId, Scope, Terms,
 };
 use crate::pricing::Tariff;
 
@@ -78,6 +78,7 @@ pub struct ReserveCall<'a> {
     name: Result<Name>,
     terms: Arc<Terms>,
     tariff: Option<Arc<Tariff>>,
+    asset: Option<Asset>,
     input: Option<Measured>,
     lease: Option<Lease>,
     metadata: Option<Metadata>,
@@ -87,7 +88,7 @@ pub struct ReserveCall<'a> {
 impl<'a> ReserveCall<'a> {
     pub(super) fn new(account: &'a AccountHandle, name: Result<Name>, amount: Amount) -> Self {
         let terms = Arc::new(Terms { amount, ..Terms::default() });
-        Self { account, name, terms, tariff: None, input: None, lease: None, metadata: None, token: None }
+        Self { account, name, terms, tariff: None, asset: None, input: None, lease: None, metadata: None, token: None }
     }
 
     /// Takes as little as `min`, and as much as there is, where the whole amount does not fit.
@@ -96,9 +97,18 @@ impl<'a> ReserveCall<'a> {
         self
     }
 
-    /// The prices the hold will be charged at, pinned in it.
+    /// The prices the hold will be charged at, pinned in it. They have to be prices in the currency of the amount's
+    /// [asset](ReserveCall::asset).
     pub fn tariff(mut self, tariff: Arc<Tariff>) -> Self {
         self.tariff = Some(tariff);
+        self
+    }
+
+    /// What the amount is an amount of. By default nothing is assumed without a tariff, and the
+    /// [ledger's asset](super::Ledger::asset) with one. `InvalidInput` where the account's asset is another, or the tariff's
+    /// currency: no hold is made.
+    pub fn asset(mut self, asset: Asset) -> Self {
+        self.asset = Some(asset);
         self
     }
 
@@ -170,6 +180,8 @@ impl<'a> ReserveCall<'a> {
 
     async fn run(&mut self) -> Result<Reserved> {
         if let Some(tariff) = self.tariff.clone() {
+            let asset = *self.asset.get_or_insert_with(|| self.account.ledger().asset());
+            tariff.check_currency(asset).map_err(Error::invalid)?;
             let hash = self.account.ledger().keep_tariff(&tariff).await?;
             let terms = self.terms();
             terms.tariff = Some(hash);
@@ -208,9 +220,10 @@ impl<'a> ReserveCall<'a> {
         };
         let unknown =
             |error: Error| if error.kind() == ErrorKind::OutcomeUnknown { error.with_token(token) } else { error };
-        let reply = self.account.submit(action).await.map_err(unknown)?;
+        let reply = self.account.submit(action, self.asset).await.map_err(unknown)?;
         let outcome = match &reply.answer {
             Ok(outcome) => *outcome,
+            Err(Refusal::AccountExists) => return Err(self.in_another_asset(reply.balance.unwrap_or_default().asset)),
             Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(denial.clone())),
             Err(refusal) => return Err(Error::refused(refusal.clone(), reply)),
         };
@@ -228,6 +241,11 @@ impl<'a> ReserveCall<'a> {
                 Ok(Reserved::Closed { hold: found, balance, next_attempt })
             }
         }
+    }
+
+    fn in_another_asset(&self, own: Asset) -> Error {
+        let asked = self.asset.unwrap_or_default();
+        Error::invalid(format!("account is in another asset than the reserve: account={own} reserve={asked}"))
     }
 }
 

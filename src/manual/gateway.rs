@@ -82,6 +82,7 @@
 //!     let input = tariff.charge(&Usage::new().with(TokenClass::Input, estimate.input), asset).map_err(unpriced)?;
 //!     let reserve = account
 //!         .reserve(name, worst.amount())
+//!         .asset(asset)
 //!         .tariff(tariff)
 //!         .input(Measured::new(input.amount(), estimate.input))
 //!         .tokens(estimate.input.saturating_add(output))

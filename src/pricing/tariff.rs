@@ -251,7 +251,7 @@ impl Tariff {
     }
 
     /// Refuses an asset of another currency: a price in dollars is not a price in points.
-    pub(super) fn check_currency(&self, asset: Asset) -> Result<(), PriceError> {
+    pub(crate) fn check_currency(&self, asset: Asset) -> Result<(), PriceError> {
         if asset.code() == self.currency() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 //! `PREPAID_PRICES=<folder>` reads the price lists and reference costs there instead of the shipped part of them;
 //! `PREPAID_COST_CASES=<file>` checks a further file of reference costs against the same list.
 
+mod assets;
 mod cases;
 mod charges;
 mod damage;

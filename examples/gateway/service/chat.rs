@@ -223,6 +223,7 @@ impl Request {
         let input = self.tariff.charge(&input, asset).map_err(unpriced)?;
         let reserve = account
             .reserve(&self.name, worst.amount())
+            .asset(asset)
             .tariff(Arc::clone(&self.tariff))
             .input(Measured::new(input.amount(), self.input))
             .tokens(self.input.saturating_add(output))

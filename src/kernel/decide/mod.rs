@@ -20,6 +20,9 @@ use crate::model::{Amount, HoldId, KeyHash, Measured, Quantity};
 
 /// Decides `command` on `draft`, whose account exists.
 pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, Stop> {
+    if command.asset().is_some_and(|asset| asset != draft.account.asset) {
+        return Err(Refusal::AccountExists.into());
+    }
     if let Some(done) = done_before(draft, command)? {
         return Ok(done);
     }
