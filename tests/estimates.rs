@@ -118,6 +118,29 @@ fn what_a_request_does_not_show_is_named() {
     assert_eq!(beyond(json!({"input": file})), [Beyond::RemoteFile]);
 }
 
+    assert_eq!(beyond(json!({"prompt": {"id": "pmpt-1", "variables": {"city": "Rome"}}})), [Beyond::StoredContext]);
+    assert_eq!(beyond(json!({"input": [{"type": "item_reference", "id": "msg-1"}]})), [Beyond::StoredContext]);
+    assert_eq!(beyond(json!({"input": [{"id": "msg-1"}]})), [Beyond::StoredContext]);
+}
+
+#[test]
+fn what_providers_add_when_asked_is_named() {
+    let beyond = |shape: RequestShape, request: serde_json::Value| {
+        let estimate = shape.estimate(request.to_string().as_bytes(), Some("m")).unwrap();
+        estimate.beyond.into_iter().collect::<Vec<_>>()
+    };
+    let chat = |request| beyond(RequestShape::OpenAiChat, request);
+    assert_eq!(chat(json!({"plugins": [{"id": "web"}]})), [Beyond::HostedTool]);
+    assert_eq!(chat(json!({"plugins": [], "search_parameters": null, "prompt": "hi"})), []);
+    assert_eq!(chat(json!({"model": "openai/gpt-4o:online"})), [Beyond::HostedTool]);
+    assert_eq!(chat(json!({"model": "online/gpt-4o:free"})), []);
+    assert_eq!(chat(json!({"search_parameters": {"mode": "auto"}})), [Beyond::HostedTool]);
+    assert_eq!(chat(json!({"web_search_options": {}})), [Beyond::HostedTool]);
+    let servers = json!([{"type": "url", "url": "https://example.com/mcp", "name": "m"}]);
+    assert_eq!(beyond(RequestShape::Anthropic, json!({"mcp_servers": servers})), [Beyond::HostedTool]);
+    for key in ["cachedContent", "cached_content"] {
+        assert_eq!(beyond(RequestShape::Gemini, json!({key: "cachedContents/1"})), [Beyond::StoredContext]);
+    }
 #[test]
 fn models_that_tools_name_are_named() {
     let tools = json!([{"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-4-7"},

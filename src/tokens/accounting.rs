@@ -92,7 +92,7 @@ pub struct RequestEstimate {
 pub enum Beyond {
     /// A tool that the provider runs itself (web search, code, files, MCP): its results become input.
     HostedTool,
-    /// A conversation, response or cache that the provider keeps.
+    /// A conversation, response, item, prompt or cache that the provider keeps.
     StoredContext,
     /// Another model may answer in its place, with a prompt of its own.
     OtherModel,

@@ -163,6 +163,10 @@ impl<'a> Prompt<'a> {
         if let Some(call) = called {
             return self.call(call);
         }
+        if is_reference(kind, part) {
+            self.beyond.insert(Beyond::StoredContext);
+            return;
+        }
         if part.contains_key("arguments") || part.contains_key("input") {
             return self.call(part);
         }
@@ -256,3 +260,8 @@ fn is_hosted(tool: &Value) -> bool {
         None => described.iter().all(|key| tool.get(*key).is_none()),
     }
 }
+/// An item that only the provider has, by its id. Its type may be left out.
+fn is_reference(kind: &str, part: &Map<String, Value>) -> bool {
+    kind == "item_reference" || (part.len() == 1 && part.contains_key("id"))
+}
+

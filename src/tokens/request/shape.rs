@@ -72,7 +72,7 @@ impl RequestShape {
         let name = model.unwrap_or_default().to_ascii_lowercase();
         let mut prompt = Prompt::new(&name, vocabularies.of_model(&name));
         self.read(&request, &mut prompt);
-        if SEARCHING.iter().any(|word| name.contains(word)) {
+        if SEARCHING.iter().any(|word| name.contains(word)) || name.ends_with(":online") {
             prompt.beyond.insert(Beyond::HostedTool);
         }
         let input = Template::of(&name).map(|template| template.input(&prompt)).unwrap_or_default();
@@ -95,6 +95,7 @@ impl RequestShape {
             match at(path) {
                 // Bedrock and Anthropic give the system's text in parts, which make one message.
                 Some(Value::Array(parts)) if parts.is_empty() => {}
+        let says = |path: &&str| at(path).is_some_and(|value| value.as_array().is_none_or(|values| !values.is_empty()));
                 Some(Value::Array(parts)) => {
                     prompt.messages = prompt.messages.saturating_add(1);
                     parts.iter().for_each(|part| prompt.content(part));
@@ -122,7 +123,10 @@ impl RequestShape {
         if at("/models").is_some() {
             prompt.beyond.insert(Beyond::OtherModel);
         }
-        if STORED.iter().any(|path| at(path).is_some()) {
+        if HOSTED.iter().any(says) {
+            prompt.beyond.insert(Beyond::HostedTool);
+        }
+        if STORED.iter().any(says) {
             prompt.beyond.insert(Beyond::StoredContext);
         }
     }
@@ -173,8 +177,13 @@ const THINKING: [&str; 5] = [
 
 const CHOICES: &[&str] = &["/n", "/generationConfig/candidateCount"];
 
-/// What stands for a past that only the provider knows.
-const STORED: [&str; 4] = ["/previous_response_id", "/conversation", "/cachedContent", "/container"];
+/// What has the provider search or call tools before the model reads the prompt, beside `tools`: OpenAI's search models,
+/// xAI's live search, OpenRouter's plugins, Anthropic's MCP servers.
+const HOSTED: [&str; 4] = ["/web_search_options", "/search_parameters", "/plugins", "/mcp_servers"];
+
+/// What stands for a past, or a template, that only the provider knows.
+const STORED: [&str; 6] =
+    ["/previous_response_id", "/conversation", "/cachedContent", "/cached_content", "/container", "/prompt/id"];
 
 fn first(request: &Value, paths: &[&str]) -> Option<u64> {
     paths.iter().find_map(|path| request.pointer(path)?.as_u64())
