@@ -8,6 +8,8 @@ mod common;
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "o200k")]
+use prepaid::tokens::Vocabulary;
 use prepaid::tokens::{Beyond, RequestEstimate, RequestShape};
 use serde_json::json;
 
@@ -116,8 +118,6 @@ fn what_a_request_does_not_show_is_named() {
     assert_eq!(beyond(json!({"input": "hi", "previous_response_id": "r"})), [Beyond::StoredContext]);
     let file = json!([{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]);
     assert_eq!(beyond(json!({"input": file})), [Beyond::RemoteFile]);
-}
-
     assert_eq!(beyond(json!({"prompt": {"id": "pmpt-1", "variables": {"city": "Rome"}}})), [Beyond::StoredContext]);
     assert_eq!(beyond(json!({"input": [{"type": "item_reference", "id": "msg-1"}]})), [Beyond::StoredContext]);
     assert_eq!(beyond(json!({"input": [{"id": "msg-1"}]})), [Beyond::StoredContext]);
@@ -141,6 +141,8 @@ fn what_providers_add_when_asked_is_named() {
     for key in ["cachedContent", "cached_content"] {
         assert_eq!(beyond(RequestShape::Gemini, json!({key: "cachedContents/1"})), [Beyond::StoredContext]);
     }
+}
+
 #[test]
 fn models_that_tools_name_are_named() {
     let tools = json!([{"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-4-7"},
@@ -176,6 +178,27 @@ fn more_of_anything_never_lowers_the_bound() {
     }
     request["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
     assert!(bound(&request) > last);
+}
+
+#[cfg(feature = "o200k")]
+#[test]
+fn endless_word_is_counted_in_parts_and_the_bound_allows_for_the_cuts() {
+    let word = "a".repeat(300 << 10);
+    let truth = Vocabulary::O200k.count(&word);
+    let estimate = |content: &str| {
+        let request = json!({"messages": [{"role": "user", "content": content}]}).to_string();
+        RequestShape::OpenAiChat.estimate(request.as_bytes(), Some("gpt-4o")).unwrap()
+    };
+    let (short, long) = (estimate("a"), estimate(&word));
+    let width = |estimate: &RequestEstimate| estimate.input - estimate.input_least;
+    // A text of 300 KiB without a place to cut is cut four times at 64 KiB, for eight tokens more or fewer each.
+    assert_eq!(width(&long), width(&short) + 2 * 4 * 8);
+    assert!((long.input_least..=long.input).contains(&(truth + short.input_likely - 1)), "{truth}: {long:?}");
+    // Words are cut between them, which costs nothing.
+    let words = "some words and 12 more, ".repeat(10 << 10);
+    let text = estimate(&words);
+    assert_eq!(width(&text), width(&short));
+    assert_eq!(text.input_likely, Vocabulary::O200k.count(&words) + short.input_likely - 1);
 }
 
 #[test]

@@ -22,6 +22,11 @@ impl Span {
         Self { low, point, high }
     }
 
+    /// A number that `count` says to within `slack`.
+    pub const fn around(count: u64, slack: u64) -> Self {
+        Self { low: count.saturating_sub(slack), point: count, high: count.saturating_add(slack) }
+    }
+
     /// Whether the number is known.
     pub fn is_exact(self) -> bool {
         self.low == self.high
@@ -39,18 +44,25 @@ impl Span {
 
     /// So many of them.
     #[must_use]
-    pub fn times(self, count: u64) -> Self {
+    pub fn times(self, count: impl Into<Self>) -> Self {
+        let Self { low, point, high } = count.into();
         Self {
-            low: self.low.saturating_mul(count),
-            point: self.point.saturating_mul(count),
-            high: self.high.saturating_mul(count),
+            low: self.low.saturating_mul(low),
+            point: self.point.saturating_mul(point),
+            high: self.high.saturating_mul(high),
         }
     }
 
     /// So many of them, if this number is of thousandths. Rounded outwards, the point to the nearest.
     #[must_use]
-    pub fn thousandths_of(self, count: u64) -> Self {
+    pub fn thousandths_of(self, count: impl Into<Self>) -> Self {
         let Self { low, point, high } = self.times(count);
         Self { low: low / 1_000, point: point.saturating_add(500) / 1_000, high: high.div_ceil(1_000) }
+    }
+}
+
+impl From<u64> for Span {
+    fn from(count: u64) -> Self {
+        Self::exactly(count)
     }
 }

@@ -153,9 +153,5 @@ impl Yardstick {
 }
 
 fn scaled(thousandths: Span, count: u64, delivered: &Delivered) -> Span {
-    if delivered.is_exact {
-        Span::between(count.saturating_sub(delivered.slack), count, count.saturating_add(delivered.slack))
-    } else {
-        thousandths.thousandths_of(count)
-    }
+    if delivered.is_exact { Span::around(count, delivered.slack) } else { thousandths.thousandths_of(count) }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::super::accounting::Beyond;
 use super::super::span::Span;
-use super::super::text::Vocabulary;
+use super::super::text::{TextCounter, Vocabulary};
 use super::media;
 
 /// What a prompt's texts are counted with.
@@ -28,15 +28,15 @@ pub(super) struct Prompt<'a> {
     pub(super) model: &'a str,
     pub(super) counted: Counted,
     /// Text that the model reads for sure.
-    pub(super) text: u64,
+    pub(super) text: Span,
     /// Text that providers differ about: earlier thoughts, ids, fields nobody told us about.
-    pub(super) maybe: u64,
+    pub(super) maybe: Span,
     /// Messages, whoever speaks.
     pub(super) messages: u64,
     /// Tool calls and their results in the messages.
     pub(super) calls: u64,
     /// Definitions of tools, as JSON text.
-    pub(super) schemas: u64,
+    pub(super) schemas: Span,
     /// How many tools are defined.
     pub(super) tools: u64,
     /// Whether the answer must fit a schema.
@@ -62,11 +62,11 @@ impl<'a> Prompt<'a> {
             },
             vocabulary,
             model,
-            text: 0,
-            maybe: 0,
+            text: Span::default(),
+            maybe: Span::default(),
             messages: 0,
             calls: 0,
-            schemas: 0,
+            schemas: Span::default(),
             tools: 0,
             has_format: false,
             thinks: false,
@@ -76,8 +76,16 @@ impl<'a> Prompt<'a> {
         }
     }
 
+    /// The tokens of a text. An endless word is one piece to a tokenizer, and takes 25 times its size in memory; a counter
+    /// takes it in parts.
+    fn count(&self, text: &str) -> Span {
+        let mut counter = TextCounter::new(self.vocabulary.clone());
+        counter.push(text);
+        counter.span()
+    }
+
     fn add_text(&mut self, text: &str) {
-        self.text = self.text.saturating_add(self.vocabulary.count(text));
+        self.text = self.text.plus(self.count(text));
     }
 
     /// A message's text. Earlier thoughts in it are left out by most templates.
@@ -92,7 +100,7 @@ impl<'a> Prompt<'a> {
     }
 
     fn add_maybe(&mut self, text: &str) {
-        self.maybe = self.maybe.saturating_add(self.vocabulary.count(text));
+        self.maybe = self.maybe.plus(self.count(text));
     }
 
     /// A list of messages, or a single text that stands for one.
@@ -155,6 +163,10 @@ impl<'a> Prompt<'a> {
         if matches!(kind, "thinking" | "redacted_thinking" | "reasoning") || part.contains_key("reasoningContent") {
             return part.iter().filter(|(key, _)| *key != "signature").for_each(|(_, value)| self.maybe(value));
         }
+        if is_reference(kind, part) {
+            self.beyond.insert(Beyond::StoredContext);
+            return;
+        }
         let said = ["text", "thought", "refusal"].iter().filter_map(|key| part.get(*key)).collect::<Vec<_>>();
         if !said.is_empty() {
             return said.into_iter().filter(|value| !value.is_boolean()).for_each(|value| self.content(value));
@@ -162,10 +174,6 @@ impl<'a> Prompt<'a> {
         let called = ["function", "toolUse", "functionCall"].iter().find_map(|key| part.get(*key)?.as_object());
         if let Some(call) = called {
             return self.call(call);
-        }
-        if is_reference(kind, part) {
-            self.beyond.insert(Beyond::StoredContext);
-            return;
         }
         if part.contains_key("arguments") || part.contains_key("input") {
             return self.call(part);
@@ -243,13 +251,18 @@ impl<'a> Prompt<'a> {
 
     /// A JSON schema that the model is shown.
     fn schema(&mut self, schema: &Value) {
-        self.schemas = self.schemas.saturating_add(self.vocabulary.count(&schema.to_string()));
+        self.schemas = self.schemas.plus(self.count(&schema.to_string()));
     }
 }
 
 /// An item of a conversation that is no message: a call, a result, a thought.
 fn is_item(fields: &Map<String, Value>) -> bool {
     !fields.contains_key("role") && !fields.contains_key("content") && !fields.contains_key("parts")
+}
+
+/// An item that only the provider has, by its id. Its type may be left out.
+fn is_reference(kind: &str, part: &Map<String, Value>) -> bool {
+    kind == "item_reference" || (part.len() == 1 && part.contains_key("id"))
 }
 
 /// A tool that the provider describes to the model itself, and mostly runs itself: it is named, not described.
@@ -260,8 +273,3 @@ fn is_hosted(tool: &Value) -> bool {
         None => described.iter().all(|key| tool.get(*key).is_none()),
     }
 }
-/// An item that only the provider has, by its id. Its type may be left out.
-fn is_reference(kind: &str, part: &Map<String, Value>) -> bool {
-    kind == "item_reference" || (part.len() == 1 && part.contains_key("id"))
-}
-

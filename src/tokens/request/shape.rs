@@ -48,6 +48,10 @@ impl RequestShape {
     /// # Ok::<(), prepaid::tokens::UnreadableRequest>(())
     /// ```
     ///
+    /// Time and memory are linear in the size of the request, but tokenizers are slow: 32 MiB take a second or two, and
+    /// some ten where they are one endless word. Where bodies may be large, call it within `spawn_blocking`: nothing else
+    /// runs on an async worker meanwhile.
+    ///
     /// # Errors
     /// [`UnreadableRequest`] for what is no JSON object, or is nested deeper than 128 levels.
     pub fn estimate(self, request: &[u8], model: Option<&str>) -> Result<RequestEstimate, UnreadableRequest> {
@@ -91,11 +95,11 @@ impl RequestShape {
 
     fn read(self, request: &Value, prompt: &mut Prompt<'_>) {
         let at = |path: &str| request.pointer(path).filter(|value| !value.is_null());
+        let says = |path: &&str| at(path).is_some_and(|value| value.as_array().is_none_or(|values| !values.is_empty()));
         for path in ["/system", "/instructions", "/systemInstruction", "/system_instruction"] {
             match at(path) {
                 // Bedrock and Anthropic give the system's text in parts, which make one message.
                 Some(Value::Array(parts)) if parts.is_empty() => {}
-        let says = |path: &&str| at(path).is_some_and(|value| value.as_array().is_none_or(|values| !values.is_empty()));
                 Some(Value::Array(parts)) => {
                     prompt.messages = prompt.messages.saturating_add(1);
                     parts.iter().for_each(|part| prompt.content(part));

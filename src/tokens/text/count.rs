@@ -1,5 +1,6 @@
 //! Counting the tokens of a text that arrives bit by bit.
 
+use super::super::span::Span;
 use super::cut::{self, Seams};
 use super::vocabulary::Vocabulary;
 
@@ -90,6 +91,11 @@ impl TextCounter {
     /// for each time it was cut by force. No cut in the tests costs more than two.
     pub fn slack(&self) -> u64 {
         self.forced.saturating_mul(SLACK_PER_CUT)
+    }
+
+    /// What the same vocabulary's count of the whole text lies between: the count and its slack.
+    pub fn span(&self) -> Span {
+        Span::around(self.count(), self.slack())
     }
 
     /// Whether nothing was pushed.
