@@ -190,7 +190,7 @@ fn named_file_counts_the_requests_and_answers_of_its_models() {
     assert_eq!(estimate.input_likely, pieces.count(said) + 4);
     assert!(estimate.input - estimate.input_least < own.input - own.input_least, "{estimate:?}, {own:?}");
 
-    let mut observer = accounting.observer(request.as_bytes());
+    let mut observer = accounting.observer(Some(&estimate));
     for delta in ["fn counted(te", "xt: &str) -> u6", "4 is what is ", "billed"] {
         let event = json!({"model": "amazon.nova-7", "choices": [{"index": 0, "delta": {"content": delta}}]});
         observer.feed(format!("data: {event}\n\n").as_bytes());

@@ -12,7 +12,7 @@ use prepaid::metering::ApiAccounting;
 use prepaid::metering::observe::Api;
 use prepaid::model::{EntryKind, Label, Measured};
 use prepaid::pricing::{PriceBook, Tariff};
-use prepaid::tokens::{Observer, TokenAccounting, TokenClass, Usage};
+use prepaid::tokens::{Observer, RequestEstimate, TokenAccounting, TokenClass, Usage};
 use prepaid::{AccountHandle, Amount, Asset, Ledger, Timestamp};
 
 use crate::recordings::{self, Recording};
@@ -39,6 +39,8 @@ pub(crate) struct Offer {
     pub(crate) tariff: Arc<Tariff>,
     asset: Asset,
     accounting: Arc<dyn TokenAccounting>,
+    /// None where the request was not recorded.
+    estimate: Option<RequestEstimate>,
     /// Tokens, at most.
     input: u64,
     output: u64,
@@ -90,13 +92,14 @@ impl Stage {
         };
         let accounting = Arc::new(ApiAccounting::new(api).model(&recording.requested));
         // Where the request was not recorded, a gateway's estimate is not either: twice the truth stands for it.
-        let (input, output) = match accounting.estimate(&recording.request) {
-            Ok(estimate) => (estimate.input, estimate.output_cap.map(|cap| cap * estimate.choices)),
-            Err(_) => (recording.truth.total_input() * 2, None),
+        let estimate = accounting.estimate(&recording.request).ok();
+        let (input, output) = match &estimate {
+            Some(estimate) => (estimate.input, estimate.output_cap.map(|cap| cap * estimate.choices)),
+            None => (recording.truth.total_input() * 2, None),
         };
         let output = output.unwrap_or(OUTPUT_MAX).max(recording.truth.total_output());
         let (recording, tariff) = (recording.clone(), Arc::new(tariff));
-        Ok(Some(Offer { recording, tariff, asset: self.asset, accounting, input, output }))
+        Ok(Some(Offer { recording, tariff, asset: self.asset, accounting, estimate, input, output }))
     }
 }
 
@@ -151,7 +154,7 @@ impl Offer {
     }
 
     pub(crate) fn observer(&self) -> Box<dyn Observer> {
-        self.accounting.observer(&self.recording.request)
+        self.accounting.observer(self.estimate.as_ref())
     }
 }
 

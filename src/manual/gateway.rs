@@ -65,7 +65,7 @@
 //!     let name = headers.get("idempotency-key").and_then(|name| name.to_str().ok()).ok_or_else(bad)?;
 //!     let estimate = gateway.accounting.estimate(&request).map_err(|_| bad())?;
 //!     let mut body: Map<String, Value> = serde_json::from_slice(&request).map_err(|_| bad())?;
-//!     let model = estimate.model.ok_or_else(bad)?;
+//!     let model = estimate.model.clone().ok_or_else(bad)?;
 //!     let scope = Scope::new(format!("model:{model}")).map_err(|_| bad())?;
 //!
 //!     // One cap, usage at the end of the stream, the standard tier.
@@ -107,7 +107,7 @@
 //!             return Err(no(StatusCode::BAD_GATEWAY, None));
 //!         }
 //!     };
-//!     let observer = gateway.accounting.observer(&request);
+//!     let observer = gateway.accounting.observer(Some(&estimate));
 //!     let options = MeterOptions::cut(Cut::of_provider("openai"));
 //!     let (metered, _bill) = hold.meter_with(answer.bytes_stream(), observer, options);
 //!     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(metered)).into_response())

@@ -10,8 +10,8 @@ use crate::tokens::{
 
 /// Accounting of one of the built-in APIs.
 ///
-/// Its observers are told what the request shows: the model, what the prompt has, how much the answer and its reasoning
-/// may be. With a [`Calibration`] they also learn from every stream that ends, for models without a public vocabulary.
+/// Its observers are told what the request's estimate shows: the model, what the prompt has, how much the answer and its
+/// reasoning may be. With a [`Calibration`] they also learn from every stream that ends, for models without a public vocabulary.
 ///
 /// ```
 /// use prepaid::metering::ApiAccounting;
@@ -20,9 +20,10 @@ use crate::tokens::{
 ///
 /// let accounting = ApiAccounting::new(Api::OpenAiChat);
 /// let request = br#"{"model": "gpt-4o", "max_tokens": 50, "messages": [{"role": "user", "content": "Say hi"}]}"#;
-/// assert_eq!(accounting.estimate(request)?.output_cap, Some(50));
+/// let estimate = accounting.estimate(request)?;
+/// assert_eq!(estimate.output_cap, Some(50));
 ///
-/// let mut observer = accounting.observer(request);
+/// let mut observer = accounting.observer(Some(&estimate));
 /// observer.feed(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n");
 /// observer.finish(); // it broke off
 /// # #[cfg(feature = "o200k")]
@@ -89,11 +90,9 @@ impl TokenAccounting for ApiAccounting {
         self.shape().estimate_with(request, self.model.as_deref(), &self.vocabularies)
     }
 
-    /// A request that cannot be read tells the observer nothing; the response is observed all the same.
-    fn observer(&self, request: &[u8]) -> Box<dyn Observer> {
+    fn observer(&self, estimate: Option<&RequestEstimate>) -> Box<dyn Observer> {
         let mut observer = ApiObserver::new(self.api).vocabularies(Arc::clone(&self.vocabularies));
-        let mut model = self.model.clone();
-        if let Ok(estimate) = self.estimate(request) {
+        if let Some(estimate) = estimate {
             observer = observer.prompt_between(estimate.input_least, estimate.input_likely, estimate.input);
             if let Some(cap) = estimate.output_cap {
                 observer = observer.max_output(cap.saturating_mul(estimate.choices));
@@ -101,9 +100,9 @@ impl TokenAccounting for ApiAccounting {
             if let Some(cap) = estimate.reasoning_cap {
                 observer = observer.max_reasoning(cap.saturating_mul(estimate.choices));
             }
-            model = estimate.model;
         }
-        let Some(model) = model else {
+        let model = estimate.and_then(|estimate| estimate.model.clone());
+        let Some(model) = model.or_else(|| self.model.clone()) else {
             return Box::new(observer);
         };
         observer = observer.model(&model);
@@ -195,8 +194,9 @@ mod tests {
     fn streams_that_end_teach_those_that_break_off() {
         let calibration = Arc::new(Mutex::new(Calibration::default()));
         let accounting = ApiAccounting::new(Api::Anthropic).calibrated("anthropic", Arc::clone(&calibration));
+        let estimate = accounting.estimate(REQUEST).unwrap();
         let cut = || {
-            let mut observer = accounting.observer(REQUEST);
+            let mut observer = accounting.observer(Some(&estimate));
             observer.feed(stream("").as_bytes());
             observer.finish();
             observer.report().usage.get(TokenClass::Output).unwrap()
@@ -208,7 +208,7 @@ mod tests {
              data: {{\"type\":\"message_stop\"}}\n\n"
         );
         for _ in 0..30 {
-            let mut observer = accounting.observer(REQUEST);
+            let mut observer = accounting.observer(Some(&estimate));
             observer.feed(stream(&end).as_bytes());
             observer.finish();
             assert!(observer.is_final());

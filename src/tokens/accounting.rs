@@ -51,14 +51,15 @@ impl Observer for Box<dyn Observer> {
 
 /// Estimates requests and observes responses of one API.
 pub trait TokenAccounting: Debug + Send + Sync {
-    /// What a request can use at most, from its body.
+    /// What a request can use at most, from its body. Once for each request: it counts the whole prompt.
     ///
     /// # Errors
     /// [`UnreadableRequest`], naming what is wrong with it.
     fn estimate(&self, request: &[u8]) -> Result<RequestEstimate, UnreadableRequest>;
 
-    /// An observer for the response to this request.
-    fn observer(&self, request: &[u8]) -> Box<dyn Observer>;
+    /// An observer for the response to the request of this estimate. Without one nothing is known of the request, and the
+    /// response is observed all the same.
+    fn observer(&self, estimate: Option<&RequestEstimate>) -> Box<dyn Observer>;
 }
 
 /// The worst case of a request, in tokens.

@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use prepaid::metering::MeterOptions;
 use prepaid::model::{Hold, HoldState, Label, Measured, ModelName, Scope};
 use prepaid::pricing::{PriceError, ServiceTier, Tariff};
-use prepaid::tokens::{TokenClass, Usage};
+use prepaid::tokens::{RequestEstimate, TokenClass, Usage};
 use prepaid::{AccountHandle, Amount, Asset, DenialReason, Error, OpenHold, Receipt, Refusal, Reserved};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -66,7 +66,7 @@ pub(crate) async fn completions(
 /// Passes a stream on, metered. Whoever goes away pays by the cut policy.
 async fn stream(service: &Service, request: &Request, hold: OpenHold) -> Result<Response, Refused> {
     let (answer, hold) = ask(service, request, hold).await?;
-    let observer = service.accounting.observer(&request.original);
+    let observer = service.accounting.observer(Some(&request.estimate));
     let (metered, _billed) = hold.meter_with(answer.body, observer, MeterOptions::cut(service.cut));
     let mut response = Response::new(Body::from_stream(metered));
     response.headers_mut().insert(header::CONTENT_TYPE, answer.content_type);
@@ -85,7 +85,7 @@ async fn whole(service: &Service, request: &Request, hold: OpenHold) -> Result<R
     let body = Bytes::from(body);
     let mut response = Response::new(Body::from(body.clone()));
     response.headers_mut().insert(header::CONTENT_TYPE, answer.content_type);
-    let (asset, observer) = (hold.asset(), service.accounting.observer(&request.original));
+    let (asset, observer) = (hold.asset(), service.accounting.observer(Some(&request.estimate)));
     // The answer is here and was paid for upstream: it does not wait for a ledger that is away.
     let settling = tokio::spawn(async move { hold.settle_body(&body, observer).await });
     match timeout(BILL_WAIT, settling).await {
@@ -129,8 +129,8 @@ fn noted(closed: prepaid::Result<Receipt>) {
 struct Request {
     /// What the caller names it; a hold's name.
     name: String,
-    /// What the caller sent.
-    original: Bytes,
+    /// What the caller's request can use.
+    estimate: RequestEstimate,
     /// What is sent upstream.
     body: Value,
     tariff: Arc<Tariff>,
@@ -160,7 +160,8 @@ impl Request {
             return Err(Refused::BadRequest("the request is no JSON object".to_owned()));
         }
         let digest = digest(&body);
-        let model = estimate.model.ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
+        let model =
+            estimate.model.clone().ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
         let tariff = service.prices.tariff(&model).map_err(|_| Refused::NotSold(model.to_string()))?;
         let tariff = at_tier(&tariff, &body["service_tier"])?;
         let asked = estimate.output_cap.unwrap_or(service.output_max);
@@ -171,7 +172,6 @@ impl Request {
         }
         let mut request = Self {
             name: name(headers)?,
-            original,
             body,
             tariff: Arc::new(tariff),
             model: ModelName::new(&model).map_err(|error| bad(&error))?,
@@ -184,6 +184,7 @@ impl Request {
             output,
             cap_name: if NEWER_CAP.contains(&&*service.provider) { CAPS[0] } else { CAPS[1] },
             choices: estimate.choices.max(1),
+            estimate,
             clamped: (output < asked).then_some(output),
         };
         request.cap(output);
