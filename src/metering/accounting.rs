@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::observe::{Api, ApiObserver};
+use super::wire::EVENT_BYTES_MAX;
 use crate::tokens::{
     Calibration, Certainty, Observer, RequestEstimate, RequestShape, TokenAccounting, UnreadableRequest, UsageReport,
     Vocabularies,
@@ -35,6 +36,7 @@ pub struct ApiAccounting {
     api: Api,
     model: Option<Arc<str>>,
     vocabularies: Arc<Vocabularies>,
+    event_bytes_max: usize,
     calibrated: Option<Calibrated>,
 }
 
@@ -47,7 +49,7 @@ struct Calibrated {
 impl ApiAccounting {
     /// Accounting of `api`.
     pub fn new(api: Api) -> Self {
-        Self { api, model: None, vocabularies: Arc::default(), calibrated: None }
+        Self { api, model: None, vocabularies: Arc::default(), event_bytes_max: EVENT_BYTES_MAX, calibrated: None }
     }
 
     /// The model, where requests do not name it because the URL does (Gemini, Bedrock).
@@ -61,6 +63,14 @@ impl ApiAccounting {
     #[must_use]
     pub fn vocabularies(mut self, vocabularies: Arc<Vocabularies>) -> Self {
         self.vocabularies = vocabularies;
+        self
+    }
+
+    /// The largest event its observers read, instead of [`EVENT_BYTES_MAX`]: see [`ApiObserver::event_bytes_max`]. It
+    /// bounds what a stream may hold in memory, and so what streams that carry whole images or files need.
+    #[must_use]
+    pub fn event_bytes_max(mut self, limit: usize) -> Self {
+        self.event_bytes_max = limit;
         self
     }
 
@@ -91,7 +101,9 @@ impl TokenAccounting for ApiAccounting {
     }
 
     fn observer(&self, estimate: Option<&RequestEstimate>) -> Box<dyn Observer> {
-        let mut observer = ApiObserver::new(self.api).vocabularies(Arc::clone(&self.vocabularies));
+        let mut observer = ApiObserver::new(self.api)
+            .vocabularies(Arc::clone(&self.vocabularies))
+            .event_bytes_max(self.event_bytes_max);
         if let Some(estimate) = estimate {
             observer = observer.prompt_between(estimate.input_least, estimate.input_likely, estimate.input);
             if let Some(cap) = estimate.output_cap {
@@ -177,7 +189,7 @@ impl Observer for Learning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokens::TokenClass;
+    use crate::tokens::{Remark, TokenClass};
 
     const REQUEST: &[u8] = br#"{"model": "claude-x", "max_tokens": 900, "messages": []}"#;
 
@@ -188,6 +200,19 @@ mod tests {
              data: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}}\n\n\
              {usage}"
         )
+    }
+
+    #[test]
+    fn events_larger_than_the_host_allows_are_skipped() {
+        let remarks = |accounting: ApiAccounting| {
+            let mut observer = accounting.observer(None);
+            observer.feed(stream("").as_bytes());
+            observer.finish();
+            observer.report().remarks
+        };
+        let accounting = ApiAccounting::new(Api::Anthropic);
+        assert!(!remarks(accounting.clone()).contains(&Remark::SkippedEvent));
+        assert!(remarks(accounting.event_bytes_max(500)).contains(&Remark::SkippedEvent));
     }
 
     #[test]
