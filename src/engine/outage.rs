@@ -93,9 +93,7 @@ impl Writer {
     /// Writes what waits since the outage, before anything that came later: the spool first.
     pub(super) async fn catch_up(&mut self) -> Result<(), StoreError> {
         while let Some(spool) = &self.spool {
-            let (lane, store) = (Arc::clone(&self.lane), Arc::clone(&self.store));
-            let ours = |command: &Command| store.bucket(command.account()) == lane.bucket();
-            let waiting = spool.waiting(self.settings.batch, ours);
+            let waiting = spool.waiting(self.lane.bucket(), self.settings.batch);
             if waiting.is_empty() {
                 break;
             }
@@ -112,8 +110,8 @@ impl Writer {
             return Ok(Vec::new());
         };
         let commands: Vec<_> = tickets.iter().map(|ticket| Arc::clone(&ticket.command)).collect();
-        let (writer, written) = (Arc::clone(spool), commands.clone());
-        let written = tokio::task::spawn_blocking(move || writer.put(&written));
+        let (writer, bucket, written) = (Arc::clone(spool), self.lane.bucket(), commands.clone());
+        let written = tokio::task::spawn_blocking(move || writer.put(bucket, &written));
         let numbers = written.await.map_err(std::io::Error::other)??;
         let numbered = numbers.into_iter().zip(commands);
         Ok(numbered.map(|(number, command)| spooled(spool, number, command)).collect())

@@ -32,9 +32,17 @@ struct Inner {
     file: File,
     bytes: u64,
     next: u64,
-    waiting: BTreeMap<u64, (Arc<Command>, Instant)>,
-    /// Refused, and not put aside because the letter could not be written: left to the next start.
-    stuck: BTreeSet<u64>,
+    waiting: BTreeMap<u64, Waiting>,
+    /// What waits for each bucket, but for what was refused and not put aside because the letter could not be written: that
+    /// is left to the next start.
+    queues: BTreeMap<u16, BTreeSet<u64>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bucket: u16,
+    command: Arc<Command>,
+    since: Instant,
 }
 
 /// One line.
@@ -67,7 +75,7 @@ const DEAD_LETTERS: &str = "dead-letters.jsonl";
 
 impl Spool {
     /// Opens the spool in a folder, and takes over what processes left there that are gone.
-    pub(crate) fn open(folder: &Path, bytes_max: u64) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, bytes_max: u64, bucket_of: impl Fn(&AccountId) -> u16) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut names: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
         names.sort_by_key(fs::DirEntry::file_name);
@@ -78,10 +86,11 @@ impl Spool {
             }
         }
         let file = create(folder)?;
-        let inner = Inner { file, bytes: 0, next: 1, waiting: BTreeMap::new(), stuck: BTreeSet::new() };
+        let inner = Inner { file, bytes: 0, next: 1, waiting: BTreeMap::new(), queues: BTreeMap::new() };
         let spool = Self { folder: folder.to_path_buf(), bytes_max, inner: Mutex::new(inner) };
         for (path, file, commands) in left {
-            spool.append(&commands, u64::MAX)?;
+            let commands = commands.into_iter().map(|command| (bucket_of(command.account()), command));
+            spool.append(commands.collect(), u64::MAX)?;
             // What it held is safe in the new file; it stays locked until it is gone.
             remove(&path)?;
             drop(file);
@@ -95,23 +104,24 @@ impl Spool {
         matches!(command.action(), Action::Settle { .. } | Action::Release { .. })
     }
 
-    /// Writes commands down, durably: all of them or none. An error leaves nothing behind. Answers their numbers.
-    pub(crate) fn put(&self, commands: &[Arc<Command>]) -> io::Result<Vec<u64>> {
-        self.append(commands, self.bytes_max)
+    /// Writes commands to a bucket down, durably: all of them or none. An error leaves nothing behind. Answers their
+    /// numbers.
+    pub(crate) fn put(&self, bucket: u16, commands: &[Arc<Command>]) -> io::Result<Vec<u64>> {
+        self.append(commands.iter().map(|command| (bucket, Arc::clone(command))).collect(), self.bytes_max)
     }
 
-    /// What waits and `wanted` agrees to, in the order it was written, at most `limit`.
-    pub(crate) fn waiting(&self, limit: usize, wanted: impl Fn(&Command) -> bool) -> Vec<(u64, Arc<Command>)> {
+    /// What waits for a bucket, in the order it was written, at most `limit`. It looks at no others.
+    pub(crate) fn waiting(&self, bucket: u16, limit: usize) -> Vec<(u64, Arc<Command>)> {
         let inner = self.inner();
         inner.tell();
-        let waiting =
-            inner.waiting.iter().filter(|(number, (command, _))| !inner.stuck.contains(number) && wanted(command));
-        waiting.take(limit).map(|(number, (command, _))| (*number, Arc::clone(command))).collect()
+        let numbers = inner.queues.get(&bucket).into_iter().flatten().take(limit);
+        numbers.filter_map(|number| Some((*number, Arc::clone(&inner.waiting.get(number)?.command)))).collect()
     }
 
     /// Notes that a command has landed. Not synced: landing again changes nothing.
     pub(crate) fn landed(&self, number: u64) {
         let mut inner = self.inner();
+        inner.leave_queue(number);
         inner.waiting.remove(&number);
         let noted = if inner.waiting.is_empty() {
             inner.cut_back(0);
@@ -137,7 +147,7 @@ impl Spool {
             Ok(()) => self.landed(number),
             Err(error) => {
                 tracing::error!(%error, "dead letter cannot be written, it stays in the spool until the next start");
-                self.inner().stuck.insert(number);
+                self.inner().leave_queue(number);
             }
         }
     }
@@ -148,10 +158,10 @@ impl Spool {
         file.sync_all()
     }
 
-    fn append(&self, commands: &[Arc<Command>], bytes_max: u64) -> io::Result<Vec<u64>> {
+    fn append(&self, commands: Vec<(u16, Arc<Command>)>, bytes_max: u64) -> io::Result<Vec<u64>> {
         let mut inner = self.inner();
         let numbered: Vec<_> = (inner.next..).zip(commands).collect();
-        let lines: Vec<_> = numbered.iter().filter_map(|(number, command)| line(*number, command)).collect();
+        let lines: Vec<_> = numbered.iter().filter_map(|(number, (_, command))| line(*number, command)).collect();
         let bytes = encode(&lines);
         if inner.bytes.saturating_add(count(bytes.len())) > bytes_max {
             return Err(io::Error::new(io::ErrorKind::StorageFull, format!("spool is full: bytes_max={bytes_max}")));
@@ -161,11 +171,14 @@ impl Spool {
             inner.cut_back(before);
             return Err(error);
         }
-        inner.next = inner.next.saturating_add(count(commands.len()));
-        let now = Instant::now();
+        inner.next = inner.next.saturating_add(count(numbered.len()));
+        metrics::counter!(telemetry::SPOOLED).increment(count(numbered.len()));
+        let since = Instant::now();
         let numbers = numbered.iter().map(|(number, _)| *number).collect();
-        inner.waiting.extend(numbered.into_iter().map(|(number, command)| (number, (Arc::clone(command), now))));
-        metrics::counter!(telemetry::SPOOLED).increment(count(commands.len()));
+        for (number, (bucket, command)) in numbered {
+            inner.queues.entry(bucket).or_default().insert(number);
+            inner.waiting.insert(number, Waiting { bucket, command, since });
+        }
         inner.tell();
         Ok(numbers)
     }
@@ -192,8 +205,16 @@ impl Inner {
         self.bytes = bytes;
     }
 
+    /// Sees to it that a command is not played again.
+    fn leave_queue(&mut self, number: u64) {
+        let bucket = self.waiting.get(&number).map(|waiting| waiting.bucket);
+        if let Some(queue) = bucket.and_then(|bucket| self.queues.get_mut(&bucket)) {
+            queue.remove(&number);
+        }
+    }
+
     fn tell(&self) {
-        let age = self.waiting.values().next().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        let age = self.waiting.values().next().map_or(Duration::ZERO, |waiting| waiting.since.elapsed());
         metrics::gauge!(telemetry::SPOOL_DEPTH).set(u32::try_from(self.waiting.len()).unwrap_or(u32::MAX));
         metrics::gauge!(telemetry::SPOOL_AGE).set(u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
     }
@@ -321,4 +342,47 @@ fn decode(text: &[u8]) -> Option<Line> {
 fn checksum(bytes: &[u8]) -> String {
     let first = Sha256::digest(bytes).first_chunk().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(account: &str, hold: &str) -> Arc<Command> {
+        let hold = HoldId::first(hold.parse().unwrap());
+        Arc::new(Command::new(account.parse().unwrap(), Action::Release { hold, waive: false }))
+    }
+
+    /// Bob is in bucket 1, everybody else in bucket 0.
+    fn open(folder: &Path) -> Spool {
+        Spool::open(folder, u64::MAX, |account| u16::from(account.as_str() == "bob")).unwrap()
+    }
+
+    fn holds(waiting: Vec<(u64, Arc<Command>)>) -> Vec<String> {
+        waiting.iter().map(|(_, command)| command.action().hold().unwrap().request().to_string()).collect()
+    }
+
+    #[test]
+    fn every_bucket_has_a_queue_of_its_own_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = open(folder.path());
+        spool.put(0, &[release("alice", "a1"), release("alice", "a2")]).unwrap();
+        let numbers = spool.put(1, &[release("bob", "b1"), release("bob", "b2")]).unwrap();
+        spool.put(0, &[release("alice", "a3")]).unwrap();
+        assert_eq!(holds(spool.waiting(0, 2)), ["a1", "a2"]);
+        assert_eq!(holds(spool.waiting(1, 9)), ["b1", "b2"]);
+        assert!(spool.waiting(2, 9).is_empty());
+        spool.landed(numbers[0]);
+        assert_eq!(holds(spool.waiting(0, 9)), ["a1", "a2", "a3"]);
+        assert_eq!(holds(spool.waiting(1, 9)), ["b2"]);
+
+        // What is taken over from a process that is gone goes to its buckets, too.
+        drop(spool);
+        let spool = open(folder.path());
+        assert_eq!(holds(spool.waiting(0, 9)), ["a1", "a2", "a3"]);
+        let [(number, command)] = &spool.waiting(1, 9)[..] else { panic!("one waits") };
+        spool.dead(*number, command, "in this test");
+        assert!(spool.waiting(1, 9).is_empty());
+        assert_eq!(holds(spool.waiting(0, 1)), ["a1"]);
+    }
 }

@@ -212,7 +212,7 @@ impl LedgerBuilder {
                     format!("spool cannot be opened: {error}: path={}", folder.display()),
                 )
             };
-            Spool::open(&folder, self.spool_bytes).map_err(failed)
+            Spool::open(&folder, self.spool_bytes, |account| store.bucket(account)).map_err(failed)
         });
         let engine = Engine::start(store, self.engine, spool.transpose()?)?;
         Ok(Ledger::new(engine, self.asset, self.limits, self.policy, self.drains))
