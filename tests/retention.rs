@@ -32,6 +32,8 @@ on_every_store! {
     hold_with_later_entries_is_carried_over_the_cut,
     refund_between_archive_and_checkpoint_is_carried,
     lots_and_windows_that_are_over_go_and_no_others,
+    window_that_counted_nothing_is_archived,
+    lot_that_was_archived_expires_no_more,
     interrupted_pruning_is_taken_up_again,
     archives_follow_one_another,
     archive_that_does_not_fit_is_refused,
@@ -261,6 +263,15 @@ async fn journal_and_feed_say_what_is_gone(place: Place) {
     assert_eq!(scene.alice.journal(verified.until, 1).await.unwrap()[0].seq, first);
     assert_eq!(scene.alice.statement(0).await.unwrap_err().kind(), ErrorKind::Pruned { first });
     assert_eq!(scene.alice.statement(verified.until).await.unwrap().after, verified.until);
+    // Of a time in which nothing happened.
+    let account = scene.alice.view().await.unwrap();
+    for after in [account.seq, account.seq + 7] {
+        let quiet = scene.alice.statement(after).await.unwrap();
+        assert_eq!((quiet.after, quiet.until, quiet.lines.len()), (account.seq, account.seq, 0));
+        let available = account.books.available;
+        assert!(!available.is_zero());
+        assert_eq!((quiet.opening, quiet.closing, quiet.held.signed()), (available, available, account.books.held));
+    }
 
     let last_gone =
         whole.entries.iter().rfind(|entry| entry.account == *scene.alice.id() && entry.seq == verified.until);
@@ -390,6 +401,29 @@ async fn lots_and_windows_that_are_over_go_and_no_others(place: Place) {
     }
     assert_eq!(after.budgets, before.budgets);
     assert_eq!(scene.alice.view().await.unwrap().last_lot, 6);
+}
+
+async fn window_that_counted_nothing_is_archived(place: Place) {
+    let scene = Scene::new(place).await;
+    scene.alice.set_budget(None, Window::day(utc()), Cap::Spend(amount(10_000))).await.unwrap();
+    let free = scene.alice.reserve("free", amount(0)).await.unwrap().created().unwrap();
+    free.settle(amount(0)).await.unwrap();
+    assert_eq!(scene.rows().await.windows, []);
+    scene.clock.advance(3 * DAY);
+    scene.retire(scene.clock.now()).await;
+}
+
+async fn lot_that_was_archived_expires_no_more(place: Place) {
+    let scene = Scene::new(place).await;
+    scene.day("mon").await;
+    scene.retire(scene.clock.now()).await;
+    assert!(!scene.rows().await.lots.iter().any(|lot| lot.number == 1));
+    let seq = scene.alice.view().await.unwrap().seq;
+    for lot in [0, 1, 4, u32::MAX] {
+        assert_eq!(scene.alice.expire_lot(lot).await.unwrap().outcome, prepaid::Outcome::NoOp);
+    }
+    assert_eq!(scene.alice.expire_lot(3).await.unwrap().outcome, prepaid::Outcome::NotDue);
+    assert_eq!(scene.alice.view().await.unwrap().seq, seq);
 }
 
 async fn interrupted_pruning_is_taken_up_again(place: Place) {

@@ -323,6 +323,15 @@ impl Draft<'_> {
         self.lots.as_ref().map(|lots| (&self.account, lots)).ok_or(Stop::Need(Need::LiveLots))
     }
 
+    /// A lot with free money; none: it is empty, was archived or never made.
+    pub(super) fn live_lot(&mut self, number: u32) -> Result<Option<Arc<Lot>>, Stop> {
+        if self.account.lots_free.is_zero() {
+            return Ok(None);
+        }
+        let (_, lots) = self.with_live_lots()?;
+        Ok(lots.get(number).filter(|lot| !lot.free.is_zero()).map(Arc::clone))
+    }
+
     /// A lot that exists.
     pub(super) fn lot(&mut self, number: u32) -> Result<Arc<Lot>, Stop> {
         self.lots().get(number).map(Arc::clone).ok_or(Stop::Need(Need::Lot(number)))

@@ -99,8 +99,12 @@ impl AccountHandle {
             if past.pruned >= past.archived {
                 return Ok(gone);
             }
-            let mut entries = self.journal(past.pruned, PAGE).await?;
+            // Another process may prune it too: then the next ones are further on.
+            let mut entries = self.ledger().engine().store().journal(self.id(), past.pruned, PAGE).await?;
             entries.retain(|entry| entry.seq <= past.archived);
+            if entries.is_empty() {
+                continue;
+            }
             let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
             self.run(Action::Prune { entries: entries.into() }).await?;
             gone = gone.saturating_add(count);

@@ -18,7 +18,7 @@ pub struct Statement {
     /// What its amounts are amounts of.
     #[serde(skip)]
     pub asset: Asset,
-    /// The entry it begins after; 0: the beginning.
+    /// The entry it begins after; 0: the beginning. Never beyond the account's last.
     pub after: u64,
     /// The last entry it covers.
     pub until: u64,
@@ -49,14 +49,15 @@ const PAGE: u32 = 1_000;
 impl Statement {
     pub(super) async fn make(handle: &AccountHandle, after: u64) -> Result<Self> {
         let account = handle.view().await?;
+        let (after, available) = (after.min(account.seq), account.books.available);
         let mut statement = Self {
             account: account.id,
             asset: account.asset,
             after,
             until: after,
-            opening: SignedAmount::ZERO,
-            closing: SignedAmount::ZERO,
-            held: Amount::ZERO,
+            opening: available,
+            closing: available,
+            held: account.books.held.positive_part(),
             lines: Vec::new(),
         };
         let mut lines: BTreeMap<u8, StatementLine> = BTreeMap::new();

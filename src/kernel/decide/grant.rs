@@ -41,13 +41,9 @@ pub(super) fn grant(
 
 /// The sweeper looks at a lot that may have expired.
 pub(super) fn expire(draft: &mut Draft<'_>, number: u32) -> Result<Outcome, Stop> {
-    if number == 0 || number > draft.account.last_lot {
+    let Some(lot) = draft.live_lot(number)? else {
         return Ok(Outcome::NoOp);
-    }
-    let lot = draft.lot(number)?;
-    if lot.free.is_zero() {
-        return Ok(Outcome::NoOp);
-    }
+    };
     if !lot.is_expired(draft.now) {
         return Ok(Outcome::NotDue);
     }

@@ -21,33 +21,34 @@ pub(super) async fn remove(
     if let Some(until) = pruned.until() {
         let mut arguments = of_bucket(bucket)?;
         one(&mut arguments, count(until))?;
-        removal.run(sql::UPDATE_PRUNED, arguments, 1).await?;
+        removal.all(sql::UPDATE_PRUNED, arguments, 1).await?;
         let mut arguments = of_bucket(bucket)?;
         one(&mut arguments, entries.iter().map(|position| count(*position)).collect::<Vec<_>>())?;
-        removal.run(sql::DELETE_ENTRIES, arguments, entries.len()).await?;
+        removal.all(sql::DELETE_ENTRIES, arguments, entries.len()).await?;
     }
     if !holds.is_empty() {
         let mut arguments = of_bucket(bucket)?;
         one(&mut arguments, holds.clone())?;
-        removal.run(sql::DELETE_HOLDS, arguments, holds.len()).await?;
+        removal.all(sql::DELETE_HOLDS, arguments, holds.len()).await?;
     }
     if !keys.is_empty() {
         let mut arguments = of_bucket(bucket)?;
         one(&mut arguments, keys.iter().map(KeyHash::as_bytes).collect::<Vec<_>>())?;
-        removal.run(sql::CLEAR_KEYS, arguments, keys.len()).await?;
+        removal.all(sql::CLEAR_KEYS, arguments, keys.len()).await?;
     }
     if !lots.is_empty() {
         let mut arguments = of_bucket(bucket)?;
         one(&mut arguments, lots.iter().map(|key| key.account).collect::<Vec<_>>())?;
         one(&mut arguments, lots.iter().map(|key| i64::from(key.lot)).collect::<Vec<_>>())?;
-        removal.run(sql::DELETE_LOTS, arguments, lots.len()).await?;
+        removal.all(sql::DELETE_LOTS, arguments, lots.len()).await?;
     }
     if !windows.is_empty() {
         let mut arguments = of_bucket(bucket)?;
         one(&mut arguments, windows.iter().map(|key| key.account).collect::<Vec<_>>())?;
         one(&mut arguments, windows.iter().map(|key| i64::from(key.budget)).collect::<Vec<_>>())?;
         one(&mut arguments, windows.iter().map(|key| key.start.as_micros()).collect::<Vec<_>>())?;
-        removal.run(sql::DELETE_WINDOWS, arguments, windows.len()).await?;
+        // One in which nothing was ever counted has no row.
+        removal.run(sql::DELETE_WINDOWS, arguments).await?;
     }
     Ok(())
 }
@@ -71,13 +72,18 @@ struct Removal<'a> {
 
 impl Removal<'_> {
     /// Runs a statement that has to concern so many rows: those that were named are there.
-    async fn run(&mut self, statement: &'static str, arguments: PgArguments, rows: usize) -> Result<(), StoreError> {
-        let query = sqlx::query_with(statement, arguments).persistent(self.prepared);
-        let found = query.execute(&mut *self.connection).await.map_err(of_removal)?.rows_affected();
+    async fn all(&mut self, statement: &'static str, arguments: PgArguments, rows: usize) -> Result<(), StoreError> {
+        let found = self.run(statement, arguments).await?;
         if usize::try_from(found) == Ok(rows) {
             Ok(())
         } else {
             Err(corrupt(format!("rows to be pruned are missing, audit: found={found} named={rows}")))
         }
+    }
+
+    /// Runs a statement. Answers how many rows it concerned.
+    async fn run(&mut self, statement: &'static str, arguments: PgArguments) -> Result<u64, StoreError> {
+        let query = sqlx::query_with(statement, arguments).persistent(self.prepared);
+        Ok(query.execute(&mut *self.connection).await.map_err(of_removal)?.rows_affected())
     }
 }

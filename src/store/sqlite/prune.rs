@@ -38,7 +38,9 @@ pub(super) fn remove(connection: &Connection, pruned: &Pruned) -> Result<(), Sto
         one(connection, sql::DELETE_LOT, params![key.account, key.lot])?;
     }
     for key in &pruned.windows {
-        one(connection, sql::DELETE_WINDOW, params![key.account, key.budget, key.start.as_micros()])?;
+        // One in which nothing was ever counted has no row.
+        let params = params![key.account, key.budget, key.start.as_micros()];
+        prepare(connection, sql::DELETE_WINDOW)?.execute(params).map_err(of_statement)?;
     }
     Ok(())
 }
