@@ -21,8 +21,13 @@ pub(super) fn of(commands: &[Arc<Command>], snapshot: &Snapshot, now: Timestamp)
             Action::Settle { or_debit: Some(terms), .. } => {
                 needs_of_scopes(account, &terms.scopes, snapshot, now, &mut missing);
             }
+            Action::Extend { .. } => {
+                let hold = command.hold_key().and_then(|key| snapshot.holds.get(&key));
+                let scopes = hold.and_then(|hold| Some(hold.terms.as_deref()?.scopes.as_slice()));
+                let asked = budgets_of(account, scopes.unwrap_or_default());
+                missing.budgets.extend(asked.filter(|key| !snapshot.budgets.contains_key(key)));
+            }
             Action::Renew { .. } | Action::Report { .. } => continue,
-            Action::ExpireLot { lot } => need_lot(account, *lot, snapshot, &mut missing),
             // Those of an archive that does not follow the last one may be gone, and it is refused.
             Action::Checkpoint { after, lots, .. } if *after == account.past.archived => {
                 lots.iter().for_each(|key| need_lot(account, key.lot, snapshot, &mut missing));
@@ -36,9 +41,9 @@ pub(super) fn of(commands: &[Arc<Command>], snapshot: &Snapshot, now: Timestamp)
             | Action::SetLimits { .. }
             | Action::Grant { .. }
             | Action::SetBudget { .. }
+            | Action::ExpireLot { .. }
             | Action::RemoveBudget { .. }
             | Action::SetStatus { .. }
-            | Action::Extend { .. }
             | Action::Release { .. }
             | Action::Abandon { .. }
             | Action::Lapse { .. }
@@ -62,13 +67,15 @@ pub(super) fn of(commands: &[Arc<Command>], snapshot: &Snapshot, now: Timestamp)
     missing
 }
 
+/// What budgets of the account and of these scopes are found by; an account without any has none to look for.
+fn budgets_of(account: &Account, scopes: &[Scope]) -> impl Iterator<Item = BudgetKey> {
+    let scopes = std::iter::once(None).chain(scopes.iter().cloned().map(Some));
+    scopes.filter(|_| account.budgets > 0).map(|scope| BudgetKey { account: account.number, scope })
+}
+
 /// The budgets of the scopes, and their windows of now.
 fn needs_of_scopes(account: &Account, scopes: &[Scope], snapshot: &Snapshot, now: Timestamp, missing: &mut ReadSet) {
-    if account.budgets == 0 {
-        return;
-    }
-    for scope in std::iter::once(None).chain(scopes.iter().cloned().map(Some)) {
-        let key = BudgetKey { account: account.number, scope };
+    for key in budgets_of(account, scopes) {
         let Some(budgets) = snapshot.budgets.get(&key) else {
             missing.budgets.push(key);
             continue;
@@ -101,5 +108,38 @@ fn need_lot(account: &Account, lot: u32, snapshot: &Snapshot, missing: &mut Read
 fn need_window(key: WindowKey, snapshot: &Snapshot, missing: &mut ReadSet) {
     if !snapshot.windows.contains_key(&key) {
         missing.windows.push(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Asset, ChainHash, Limits, Pinned, Policy, Terms};
+
+    #[test]
+    fn extension_needs_the_budgets_of_all_its_scopes_at_once() {
+        let id: crate::model::AccountId = "alice".parse().unwrap();
+        let mut account =
+            Account::new(id.clone(), 1, Asset::USD, Limits::default(), Policy::default(), ChainHash::default());
+        account.budgets = 1;
+        let scopes = ["key:a", "key:b", "user:c"].map(|scope| Scope::new(scope).unwrap());
+        let terms = Some(Arc::new(Terms { scopes: scopes.to_vec(), ..Terms::default() }));
+        let pinned = Pinned { terms, direct: false, policy: Policy::default(), ceiling: None, windows: Vec::new() };
+        let extend =
+            Action::Extend { hold: "request#1".parse().unwrap(), target: crate::model::Amount::MAX, partial: false };
+        let command = Arc::new(Command::new(id.clone(), extend.clone()));
+        let key = command.hold_key().unwrap();
+        let hold = Hold::new(extend.hold().unwrap().clone(), 1, 1, key, pinned, Timestamp::default());
+        let mut snapshot = Snapshot::default();
+        snapshot.accounts.insert(id.clone(), Arc::new(account.clone()));
+        snapshot.holds.insert(key, Arc::new(hold));
+
+        let missing = of(&[Arc::clone(&command)], &snapshot, Timestamp::default());
+        let found = [None, Some("key:a"), Some("key:b"), Some("user:c")];
+        let asked: Vec<_> = missing.budgets.iter().map(|key| key.scope.as_ref().map(Scope::as_str)).collect();
+        assert_eq!(asked, found);
+        // Without budgets there is nothing to look for.
+        snapshot.accounts.insert(id, Arc::new(Account { budgets: 0, ..account }));
+        assert_eq!(of(&[command], &snapshot, Timestamp::default()), ReadSet::default());
     }
 }
