@@ -219,6 +219,44 @@ async fn poisonous_command_is_found_by_halving_and_the_others_land() {
     scene.audited().await;
 }
 
+/// A row that cannot be read is one account's trouble: not that of those who happen to be in the same batch.
+#[tokio::test]
+async fn command_on_a_damaged_row_is_found_by_halving_and_the_others_land() {
+    let scene = Scene::new().await;
+    scene.store.damage(HoldId::new("r63", 1).unwrap());
+    let first = scene.stall().await;
+    let waiting = scene.queued(0..100, async |alice, number| alice.debit(format!("r{number}"), amount(1)).await).await;
+    scene.store.let_in();
+    for (number, answer) in join_all(waiting).await.into_iter().enumerate() {
+        match (number, answer.unwrap()) {
+            (63, Err(error)) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                assert!(error.to_string().contains("hold=r63#1"), "the message names it: {error}");
+            }
+            (_, answer) => assert_eq!(answer.unwrap().outcome, Outcome::OkDirect),
+        }
+    }
+    first.await.unwrap();
+    scene.audited().await;
+}
+
+#[tokio::test]
+async fn database_that_takes_nothing_is_not_searched_for_the_culprit() {
+    let scene = Scene::new().await;
+    let first = scene.stall().await;
+    let waiting = scene.queued(0..100, async |alice, number| alice.debit(format!("r{number}"), amount(1)).await).await;
+    let corrupt = || CommitFault::Before(StoreErrorKind::Corrupt);
+    scene.store.script([CommitFault::None, corrupt(), corrupt()]);
+    let before = scene.store.commits();
+    scene.store.let_in();
+    for answer in join_all(waiting).await {
+        assert_eq!(answer.unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    first.await.unwrap();
+    assert_eq!(scene.store.commits() - before, 2, "the batch, and one about nothing");
+    scene.audited().await;
+}
+
 #[tokio::test]
 async fn lost_answer_is_asked_for_again_and_happens_once() {
     let scene = Scene::new().await;
@@ -444,6 +482,26 @@ async fn running_hold_outlives_a_jump_of_the_clock_and_a_forsaken_one_lapses_aft
     running.settle(amount(3)).await.unwrap();
     let journal = scene.alice.journal(0, 100).await.unwrap();
     assert!(journal.is_sorted_by_key(|entry| entry.at), "an account's time never goes back");
+    scene.audited().await;
+}
+
+/// With short leases a small jump is one too, and the time away is as short.
+#[tokio::test]
+async fn time_away_after_a_jump_follows_the_lease() {
+    let lease = Lease { ttl: Duration::from_secs(120), ..Lease::default() };
+    let policy = Policy { lease, ..Policy::default() };
+    let scene = Scene::with(|builder| builder.policy(policy).sweep_every(Some(Duration::from_secs(1)))).await;
+    let running = scene.open_hold("running").await;
+    let _ = scene.open_hold("forsaken").await.detach();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    scene.clock.advance(Duration::from_secs(5 * 60));
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    for request in ["running", "forsaken"] {
+        assert_eq!(state(&scene.alice, request).await, Some(HoldState::Open), "it is judged later: {request}");
+    }
+    scene.minutes(3).await;
+    assert_eq!(state(&scene.alice, "forsaken").await, Some(HoldState::Lapsed));
+    running.settle(amount(3)).await.unwrap();
     scene.audited().await;
 }
 

@@ -158,6 +158,25 @@ async fn refusal_of_a_spooled_command_is_a_dead_letter_and_blocks_nothing() {
     assert!(refused.contains("recorded"), "it says what is recorded: {refused}");
 }
 
+/// What waits for a row that cannot be read is put aside: it must not keep everybody from their work.
+#[tokio::test]
+async fn spooled_command_on_a_damaged_row_is_a_dead_letter_and_blocks_nothing() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a", "b"]).await;
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    assert_eq!(alice.settle("b", amount(2)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    scene.store.damage(prepaid::HoldId::new("a", 1).unwrap());
+    scene.recovery();
+    landed(&scene).await;
+    assert_eq!(alice.hold("b").await.unwrap().unwrap().captured, amount(2));
+    alice.deposit("as-before", amount(1)).await.unwrap();
+    let letters = fs::read_to_string(scene.folder.path().join("dead-letters.jsonl")).unwrap();
+    let letter: serde_json::Value = serde_json::from_str(letters.trim()).unwrap();
+    assert_eq!(letter["command"]["settle"]["hold"], "a#1");
+}
+
 #[tokio::test]
 async fn full_spool_refuses_and_keeps_what_it_has() {
     let scene = Scene::new();

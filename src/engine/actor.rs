@@ -18,10 +18,17 @@ use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::telemetry;
 
 /// Runs until the lane is closed and empty.
-pub(super) async fn run(lane: Arc<Lane>, store: Arc<dyn Store>, settings: EngineSettings, spool: Option<Arc<Spool>>) {
+pub(super) async fn run(
+    lane: Arc<Lane>,
+    lanes: Arc<[Arc<Lane>]>,
+    store: Arc<dyn Store>,
+    settings: EngineSettings,
+    spool: Option<Arc<Spool>>,
+) {
     let _end = End(Arc::clone(&lane));
     let mut writer = Writer {
         lane,
+        lanes,
         store,
         settings,
         spool,
@@ -62,13 +69,15 @@ impl Drop for End {
 
 pub(super) struct Writer {
     pub(super) lane: Arc<Lane>,
+    /// Of all buckets, by number.
+    lanes: Arc<[Arc<Lane>]>,
     pub(super) store: Arc<dyn Store>,
     pub(super) settings: EngineSettings,
     pub(super) spool: Option<Arc<Spool>>,
     /// Closes that nobody awaits, until the store can be reached again.
     pub(super) kept_back: Vec<Ticket>,
     /// Goes out with the next batch.
-    holiday: Option<Duration>,
+    pub(super) holiday: Option<Duration>,
     failing_since: Option<Instant>,
     /// Whether owners could not renew since then: the store did not answer, somebody else's lock is no reason.
     unreachable: bool,
@@ -78,19 +87,20 @@ pub(super) struct Writer {
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-/// A statement the database refuses twice is refused for good.
+/// What the database refuses twice, or cannot read twice, is refused for good.
 const REFUSALS_MAX: u32 = 2;
 
 /// Why a group of commands was not written.
 enum Unwritten {
-    /// The database refuses one of them.
+    /// The database refuses one of them, or cannot read what one of them is about.
     Refused(Vec<Ticket>, StoreError),
     /// The store cannot be reached; everybody was told.
     Out(StoreError),
 }
 
 impl Writer {
-    /// Writes one batch, and halves of it while the database refuses it, so that a poisonous command ends up alone.
+    /// Writes one batch, and halves of it while the database refuses it or cannot read what it is about, so that a poisonous
+    /// command ends up alone.
     ///
     /// # Errors
     /// Why the store cannot be reached; everybody was told.
@@ -140,7 +150,9 @@ impl Writer {
                 StoreErrorKind::Unavailable => self.is_out() && !unknown,
                 // One of them may have been written: to say that nothing was done would be a guess.
                 StoreErrorKind::Refused if unknown => false,
-                StoreErrorKind::Refused => {
+                // One row that cannot be read is one account's trouble. A database that takes no batch is everybody's.
+                StoreErrorKind::Corrupt if unknown || !self.takes_others().await => true,
+                StoreErrorKind::Refused | StoreErrorKind::Corrupt => {
                     refusals += 1;
                     if refusals >= REFUSALS_MAX {
                         return Err(Unwritten::Refused(tickets, error));
@@ -149,7 +161,6 @@ impl Writer {
                 }
                 StoreErrorKind::Full
                 | StoreErrorKind::ReadOnly
-                | StoreErrorKind::Corrupt
                 | StoreErrorKind::Unsuitable
                 | StoreErrorKind::AlreadyOwned
                 | StoreErrorKind::Closed => true,
@@ -180,6 +191,11 @@ impl Writer {
         self.is_back();
         self.answer(std::mem::take(tickets), replies).await;
         Ok(())
+    }
+
+    /// Whether the store takes a batch that is about nothing.
+    async fn takes_others(&self) -> bool {
+        self.store.commit(self.lane.bucket(), Arc::default()).await.is_ok()
     }
 
     /// Tells everybody. While more waits, beside the next commit: telling a thousand callers takes as long as writing a
@@ -234,8 +250,14 @@ impl Writer {
         let (elsewhere, tickets): (Vec<_>, Vec<_>) =
             tickets.into_iter().partition(|ticket| self.store.bucket(ticket.command.account()) != bucket);
         for ticket in elsewhere {
-            let what = "account is in another bucket, ask again";
-            ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Unavailable, what, error.clone())));
+            match self.lanes.get(usize::from(self.store.bucket(ticket.command.account()))) {
+                // Nobody can ask again for what is in the spool; a closed lane leaves it there.
+                Some(lane) if ticket.is_spooled() => drop(lane.push(ticket)),
+                _ => {
+                    let what = "account is in another bucket, ask again";
+                    ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Unavailable, what, error.clone())));
+                }
+            }
         }
         let is_over = |ticket: &Ticket| !ticket.is_spooled() && ticket.expires.map_or(is_out, |expires| expires <= now);
         let (over, waiting): (Vec<_>, Vec<_>) = tickets.into_iter().partition(is_over);
@@ -249,14 +271,14 @@ impl Writer {
         for ticket in tickets {
             let command = &ticket.command;
             let hold = command.action().hold().map(ToString::to_string).unwrap_or_default();
-            let what = format!(
-                "{} refused by the database: account={} hold={hold}",
-                command.action().name(),
-                command.account()
-            );
+            let (kind, why) = match error.kind() {
+                StoreErrorKind::Corrupt => (ErrorKind::Corrupt, "not possible on what is stored"),
+                _ => (ErrorKind::Internal, "refused by the database"),
+            };
+            let what = format!("{} {why}: account={} hold={hold}", command.action().name(), command.account());
             metrics::counter!(telemetry::POISONED).increment(1);
             tracing::error!(%error, "{what}");
-            ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Internal, what, error.clone())));
+            ticket.answer(&self.lane, Err(Error::of_store(kind, what, error.clone())));
         }
     }
 }
@@ -282,6 +304,7 @@ mod tests {
     use super::super::lane::Answer;
     use super::*;
     use crate::kernel::{Action, Command, Refusal};
+    use crate::model::Amount;
 
     #[derive(Default)]
     struct Counted(Arc<Mutex<Vec<(String, u64)>>>);
@@ -331,5 +354,24 @@ mod tests {
         metrics::with_local_recorder(&counted, || count(&tickets, &replies));
         let line = |command: &str, count| (format!("prepaid_commands_total command={command} answer=Closed"), count);
         assert_eq!(*counted.0.lock().unwrap(), [line("abandon", 1), line("seal", 2)]);
+    }
+
+    #[test]
+    fn cost_above_the_ceiling_is_counted_whoever_said_it() {
+        let refusal = Refusal::AboveCeiling { cost: Amount::MAX, ceiling: Amount::ZERO };
+        let lane = Arc::new(Lane::new(0, 8));
+        let counted = Counted::default();
+        metrics::with_local_recorder(&counted, || {
+            for answer in [Answer::Caller(oneshot::channel().0), Answer::Nobody] {
+                let command = Arc::new(Command::new(
+                    "alice".parse().unwrap(),
+                    Action::Seal { hold: "request#1".parse().unwrap() },
+                ));
+                let ticket = Ticket { command, answer, expires: None };
+                ticket.answer(&lane, Ok(Reply::refusing(refusal.clone())));
+            }
+        });
+        let once = ("prepaid_above_ceiling_total ".to_owned(), 1);
+        assert_eq!(*counted.0.lock().unwrap(), [once.clone(), once]);
     }
 }

@@ -180,10 +180,6 @@ impl Kept {
             }
             Ok(_) | Err(_) => {}
         }
-        if matches!(reply.answer, Err(Refusal::AboveCeiling { .. })) {
-            metrics::counter!(crate::telemetry::ABOVE_CEILING).increment(1);
-            tracing::error!(account = %self.account, hold = %self.hold, command = command.action().name(), "cost above the ceiling");
-        }
     }
 
     /// What has to be said now.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Kept;
 use super::spool::Spool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::{Action, Command, Outcome, Reply};
+use crate::kernel::{Action, Command, Outcome, Refusal, Reply};
 use crate::telemetry;
 
 /// The queue of one bucket. Its task takes from it, everybody else puts in.
@@ -222,6 +222,12 @@ impl Ticket {
 
     /// Tells whoever is to be told.
     pub(super) fn answer(self, lane: &Arc<Lane>, result: Result<Reply>) {
+        if let Ok(Reply { answer: Err(Refusal::AboveCeiling { .. }), .. }) = &result {
+            let (account, action) = (self.command.account(), self.command.action());
+            let hold = action.hold().map(ToString::to_string);
+            metrics::counter!(telemetry::ABOVE_CEILING).increment(1);
+            tracing::error!(%account, hold, command = action.name(), "cost above the ceiling");
+        }
         match self.answer {
             Answer::Caller(caller) => {
                 let delivery = result.map(|reply| Delivery::new(lane, self.command, reply));

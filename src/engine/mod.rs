@@ -72,7 +72,7 @@ impl Default for EngineSettings {
 pub(crate) struct Engine {
     store: Arc<dyn Store>,
     settings: EngineSettings,
-    lanes: Vec<Arc<Lane>>,
+    lanes: Arc<[Arc<Lane>]>,
     keeper: Arc<keeper::Keeper>,
     runtime: Handle,
     closing: AtomicBool,
@@ -83,10 +83,16 @@ impl Engine {
     pub(crate) fn start(store: Arc<dyn Store>, settings: EngineSettings, spool: Option<Spool>) -> Result<Arc<Self>> {
         let runtime = Handle::try_current()
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "a ledger is opened inside a tokio runtime"))?;
-        let lanes: Vec<_> = (0..store.buckets()).map(|bucket| Arc::new(Lane::new(bucket, settings.queue))).collect();
+        let lanes: Arc<[_]> = (0..store.buckets()).map(|bucket| Arc::new(Lane::new(bucket, settings.queue))).collect();
         let spool = spool.map(Arc::new);
-        for lane in &lanes {
-            runtime.spawn(actor::run(Arc::clone(lane), Arc::clone(&store), settings, spool.clone()));
+        for lane in &*lanes {
+            runtime.spawn(actor::run(
+                Arc::clone(lane),
+                Arc::clone(&lanes),
+                Arc::clone(&store),
+                settings,
+                spool.clone(),
+            ));
         }
         let keeper = Arc::new(keeper::Keeper::default());
         let engine = Arc::new(Self { store, settings, lanes, keeper, runtime, closing: AtomicBool::new(false) });
@@ -144,7 +150,7 @@ impl Engine {
     /// Looks at everything that is due once. Answers how many holds it closed.
     pub(crate) async fn sweep(&self) -> Result<u64> {
         let mut closed = 0;
-        for lane in &self.lanes {
+        for lane in &*self.lanes {
             closed += sweep::sweep(self, lane, |_| false).await?;
         }
         Ok(closed)
@@ -155,10 +161,10 @@ impl Engine {
     pub(crate) async fn close(&self, deadline: Duration) -> Result<()> {
         self.closing.store(true, Ordering::Release);
         let _ = tokio::time::timeout(deadline, self.keeper.idle()).await;
-        for lane in &self.lanes {
+        for lane in &*self.lanes {
             lane.close();
         }
-        for lane in &self.lanes {
+        for lane in &*self.lanes {
             lane.finished().await;
         }
         Ok(self.store.close().await?)
@@ -167,7 +173,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for lane in &self.lanes {
+        for lane in &*self.lanes {
             lane.close();
         }
     }

@@ -46,6 +46,7 @@ impl Writer {
                     return true;
                 }
                 Either::Right((Some(taken), _)) => {
+                    self.holiday = self.holiday.max(taken.holiday);
                     // What is in the spool now is written when the store is back.
                     let _ = self.turn_away(taken.tickets, error, false).await;
                 }

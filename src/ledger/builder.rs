@@ -35,6 +35,7 @@ pub struct LedgerBuilder {
     drains: usize,
     spool: Option<PathBuf>,
     spool_bytes: u64,
+    holiday: Option<Duration>,
 }
 
 impl Default for LedgerBuilder {
@@ -48,6 +49,7 @@ impl Default for LedgerBuilder {
             drains: 1_024,
             spool: None,
             spool_bytes: 64 << 20,
+            holiday: None,
         }
     }
 }
@@ -142,11 +144,12 @@ impl LedgerBuilder {
     }
 
     /// How long the sweeper stays away after an outage of the store or a jump of its clock: long enough for every
-    /// owner to renew. Default 15.5 minutes, a default lease and its grace.
+    /// owner to renew. Default: a lease of the [policy](Self::policy) and its grace, 15.5 minutes where that is the
+    /// default one. Set it where accounts or holds have longer leases of their own. A clock that goes forward by more
+    /// than half of it is taken to have jumped.
     #[must_use]
-    pub fn holiday(mut self, holiday: Duration) -> Self {
-        self.engine.holiday = holiday;
-        self
+    pub fn holiday(self, holiday: Duration) -> Self {
+        Self { holiday: Some(holiday), ..self }
     }
 
     /// Opens the ledger at `url`: `sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE` (created if it is not
@@ -203,7 +206,7 @@ impl LedgerBuilder {
     /// Opens the ledger in a store that is open already.
     ///
     /// # Errors
-    /// `InvalidInput` outside of a tokio runtime.
+    /// `InvalidInput` outside of a tokio runtime; `Unavailable` when the spool cannot be opened.
     pub fn open_store(self, store: Arc<dyn Store>) -> Result<Ledger> {
         let spool = self.spool.map(|folder| {
             let failed = |error| {
@@ -214,7 +217,10 @@ impl LedgerBuilder {
             };
             Spool::open(&folder, self.spool_bytes, |account| store.bucket(account)).map_err(failed)
         });
-        let engine = Engine::start(store, self.engine, spool.transpose()?)?;
+        let lease = self.policy.lease;
+        let holiday = self.holiday.unwrap_or_else(|| lease.ttl.saturating_add(lease.grace));
+        let settings = EngineSettings { holiday, ..self.engine };
+        let engine = Engine::start(store, settings, spool.transpose()?)?;
         Ok(Ledger::new(engine, self.asset, self.limits, self.policy, self.drains))
     }
 }

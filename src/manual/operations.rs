@@ -75,7 +75,7 @@
 //! |---|---|---|
 //! | progress of streams is recorded, leases are renewed | every 2 s | [`report_every`](crate::LedgerBuilder::report_every) |
 //! | holds past their lease lapse, lapsed ones are sealed | every second | [`sweep_every`](crate::LedgerBuilder::sweep_every) |
-//! | after an outage or a jump of the clock no hold lapses for a while, so that owners can renew | 15.5 minutes | [`holiday`](crate::LedgerBuilder::holiday) |
+//! | after an outage or a jump of the clock no hold lapses for a while, so that owners can renew | a lease and its grace, 15.5 minutes | [`holiday`](crate::LedgerBuilder::holiday) |
 //! | settlements go to the spool while the store is away, and land when it is back | – | [`spool`](crate::LedgerBuilder::spool) |
 //!
 //! # When it says no

@@ -1,6 +1,6 @@
 //! A store that fails on purpose.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +52,7 @@ pub struct FaultRates {
 /// Any store with faults on purpose. Without a plan it is the store it wraps.
 ///
 /// The plan of a commit is, first, the script, one fault after the other; when that is over, the seeded faults. The same
-/// seed gives the same faults. A poisoned hold refuses its batch whatever the plan says.
+/// seed gives the same faults. A poisoned or damaged hold fails its batch whatever the plan says.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -81,7 +81,7 @@ pub struct FaultyStore {
 struct Plan {
     script: VecDeque<CommitFault>,
     seeded: Option<(u64, FaultRates)>,
-    poisoned: BTreeSet<HoldId>,
+    poisoned: BTreeMap<HoldId, StoreErrorKind>,
     failing_reads: u64,
     read_error: Option<StoreErrorKind>,
 }
@@ -115,7 +115,12 @@ impl FaultyStore {
 
     /// Refuses every batch that names this hold, of whatever account.
     pub fn poison(&self, hold: HoldId) {
-        self.plan().poisoned.insert(hold);
+        self.plan().poisoned.insert(hold, StoreErrorKind::Refused);
+    }
+
+    /// Answers every batch that names this hold, of whatever account, as if its row could not be read.
+    pub fn damage(&self, hold: HoldId) {
+        self.plan().poisoned.insert(hold, StoreErrorKind::Corrupt);
     }
 
     /// Makes the next `times` reads fail.
@@ -233,9 +238,9 @@ impl Plan {
         CommitFault::None
     }
 
-    fn is_poisonous(&self, batch: &Batch) -> bool {
+    fn poison_of(&self, batch: &Batch) -> Option<StoreErrorKind> {
         let holds = batch.commands().iter().filter_map(|command| command.action().hold());
-        holds.into_iter().any(|hold| self.poisoned.contains(hold))
+        holds.filter_map(|hold| self.poisoned.get(hold)).next().copied()
     }
 }
 
@@ -267,12 +272,12 @@ impl Store for FaultyStore {
         self.commits.fetch_add(1, Ordering::SeqCst);
         // The sender lives in `self`, so this waits for the door and nothing else.
         let _ = self.open.subscribe().wait_for(|open| *open).await;
-        let (poisonous, fault) = {
+        let (poison, fault) = {
             let mut plan = self.plan();
-            (plan.is_poisonous(&batch), plan.next())
+            (plan.poison_of(&batch), plan.next())
         };
-        if poisonous {
-            return Err(self.fails(StoreErrorKind::Refused, "batch is refused on purpose"));
+        if let Some(kind) = poison {
+            return Err(self.fails(kind, "batch is refused on purpose"));
         }
         match fault {
             CommitFault::None => self.inner.commit(bucket, batch).await,
