@@ -16,7 +16,7 @@ use prepaid::kernel::{Action, Batch, Command};
 use prepaid::model::{CallToken, HoldState, Lease, Policy, Terms};
 use prepaid::store::postgres::{PostgresOptions, PostgresStore};
 use prepaid::store::{Store, StoreError, StoreErrorKind};
-use prepaid::testing::{ManualClock, Rows};
+use prepaid::testing::{FaultRates, FaultyStore, ManualClock, Rows};
 use prepaid::{AccountId, Asset, ErrorKind, Ledger, Outcome, Timestamp};
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -609,6 +609,52 @@ async fn placed_account_is_found_by_a_process_that_did_not_place_it() {
     assert_eq!(kind(one.place(&whale, home).await), StoreErrorKind::Refused, "what is open stays where it is");
     let again = options(&database, |_| {}).await.unwrap();
     assert_eq!(again.bucket(&whale), elsewhere, "it is known from the start ever after");
+}
+
+#[tokio::test]
+async fn placed_account_is_read_by_a_process_that_never_wrote_to_it() {
+    let database = Database::new().await;
+    let (one, other) = (options(&database, |_| {}).await.unwrap(), options(&database, |_| {}).await.unwrap());
+    let whale = id("whale");
+    let (home, elsewhere) = (one.bucket(&whale), (one.bucket(&whale) + 1) % one.buckets());
+    one.place(&whale, elsewhere).await.unwrap();
+    assert_eq!(commit(&one, vec![open("whale"), deposit("whale", "d", 1)]).await.unwrap(), ["Ok", "Ok"]);
+    assert!(other.account(&id("minnow")).await.unwrap().is_none());
+    assert_eq!(other.journal(&whale, 0, 10).await.unwrap().len(), 2);
+    assert_eq!(other.account(&whale).await.unwrap().unwrap().seq, 2);
+    assert_ne!(other.bucket(&whale), home);
+}
+
+/// A settlement that waits in the spool of a process that does not know where its account is cannot be asked for again.
+#[tokio::test]
+async fn spooled_settlement_of_a_placed_account_lands_in_its_bucket() {
+    let database = Database::new().await;
+    let one = options(&database, |_| {}).await.unwrap();
+    let other = Arc::new(FaultyStore::new(Arc::new(options(&database, |_| {}).await.unwrap())));
+    let whale = id("whale");
+    one.place(&whale, (one.bucket(&whale) + 1) % one.buckets()).await.unwrap();
+    let one = Ledger::builder().sweep_every(None).open_store(Arc::new(one)).unwrap();
+    let account = one.account("whale").unwrap();
+    account.open().await.unwrap();
+    account.deposit("d", amount(10)).await.unwrap();
+    let _ = account.reserve("r", amount(5)).await.unwrap().created().unwrap().detach();
+
+    let folder = tempfile::tempdir().unwrap();
+    let spooling = Ledger::builder().sweep_every(None).spool(folder.path());
+    let ledger = spooling.open_store(Arc::clone(&other) as Arc<dyn Store>).unwrap();
+    other.seeded(1, FaultRates { before: 1_000, ..FaultRates::default() });
+    let settled = ledger.account("whale").unwrap().settle("r", amount(3)).await;
+    assert_eq!(settled.unwrap_err().kind(), ErrorKind::Spooled);
+    other.heal();
+    let captured = async || account.hold("r").await.unwrap().unwrap().captured;
+    let landed = async {
+        while captured().await != amount(3) {
+            tokio::time::sleep(Duration::from_millis(20)).await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), landed).await.expect("it lands");
+    ledger.close(Duration::from_secs(5)).await.unwrap();
+    assert!(!folder.path().join("dead-letters.jsonl").exists());
 }
 
 /// What the planner prefers changes with what it knows of the tables: nothing at first, much after an analyze. No command

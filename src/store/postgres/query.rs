@@ -19,6 +19,7 @@ use crate::store::{Due, DueHold, DueLot, Record, StoreError, Visitor};
 
 /// A read-only transaction, and the bucket it looks at.
 pub(super) struct Reading<'a> {
+    store: &'a PostgresStore,
     session: Session<'a>,
     prepared: bool,
     /// How long an answer may take: a network that swallows messages says nothing.
@@ -32,7 +33,7 @@ impl<'a> Reading<'a> {
     pub(super) async fn begin(store: &'a PostgresStore, place: &Place) -> Result<Self, StoreError> {
         let (session, opened) = store.readers.begin(&store.reading).await?;
         let (prepared, patience) = (store.options.prepared, store.options.statement_timeout);
-        Ok(Self { session, prepared, patience, bucket: place.number, opened })
+        Ok(Self { store, session, prepared, patience, bucket: place.number, opened })
     }
 
     /// Ends the transaction and passes on what was read in it.
@@ -67,7 +68,29 @@ impl<'a> Reading<'a> {
         of_bucket(self.bucket)
     }
 
+    /// An account; one that another process placed elsewhere is looked for there, and so is all else from then on.
     pub(super) async fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        if let Some(account) = self.account_here(id).await? {
+            return Ok(Some(account));
+        }
+        let mut arguments = PgArguments::default();
+        one(&mut arguments, vec![id.as_str()])?;
+        let read = |row: &PgRow| {
+            let mut columns = Columns::new(row, "placements");
+            columns.account_id()?;
+            columns.get::<i16>()
+        };
+        match self.collect(sql::SELECT_PLACED, arguments, read).await?.pop() {
+            Some(bucket) if bucket != self.bucket => {
+                self.store.learn_placement(id.clone(), bucket)?;
+                self.bucket = bucket;
+                self.account_here(id).await
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn account_here(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         let mut arguments = self.arguments()?;
         one(&mut arguments, vec![id.as_str()])?;
         Ok(self.collect(sql::SELECT_NAMED_ACCOUNTS, arguments, rows::account).await?.pop())
@@ -81,17 +104,19 @@ impl<'a> Reading<'a> {
     }
 
     pub(super) async fn hold(&mut self, id: &AccountId, key: KeyHash) -> Result<Option<Arc<Hold>>, StoreError> {
+        let Some(account) = self.account(id).await? else {
+            return Ok(None);
+        };
         let mut arguments = self.arguments()?;
         one(&mut arguments, key.as_bytes())?;
         let read = |row: &PgRow| Columns::new(row, "keys").get().map(rows::key_target);
         let Some(KeyTarget::Hold(number)) = self.collect(sql::SELECT_KEY, arguments, read).await?.pop() else {
             return Ok(None);
         };
-        let account = self.account(id).await?.map(|account| account.number);
         let mut arguments = self.arguments()?;
         one(&mut arguments, number)?;
         let hold = self.collect(sql::SELECT_HOLD, arguments, rows::hold).await?.pop();
-        Ok(hold.filter(|hold| Some(hold.account_number) == account))
+        Ok(hold.filter(|hold| hold.account_number == account.number))
     }
 
     pub(super) async fn holds(&mut self, id: &AccountId, after: i64, limit: u32) -> Result<Vec<Arc<Hold>>, StoreError> {
