@@ -96,4 +96,9 @@ fn lot_about_to_expire_is_told_once() {
     let expected = AlertKind::LotExpiring { lot: 1, free: amount(5), expiry: at(100).expiry.unwrap() };
     assert_eq!(told.iter().map(|alert| alert.kind.clone()).collect::<Vec<_>>(), [expected]);
     assert_eq!(tick(&mut alerts, 50), []);
+    // The one that was spent is not remembered for ever.
+    let remembers = |alerts: &Alerts, lot: &str| format!("{alerts:?}").contains(lot);
+    assert!(remembers(&alerts, "2: Lot"), "{alerts:?}");
+    assert_eq!(tick(&mut alerts, 90), []);
+    assert!(remembers(&alerts, "1: Lot") && !remembers(&alerts, "2: Lot"), "{alerts:?}");
 }

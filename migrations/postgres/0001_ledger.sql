@@ -51,8 +51,7 @@ create table prepaid.placements (
     bucket smallint not null
 );
 
--- The last numbers given out, until when the sweeper stays away, and how often the bucket was written. Whoever writes a
--- bucket locks its row first.
+-- The last numbers given out, and until when the sweeper stays away. Whoever writes a bucket locks its row first.
 create table prepaid.buckets (
     bucket smallint not null primary key check (bucket >= 0),
     position prepaid.count not null,

@@ -76,8 +76,8 @@ pub enum AlertKind {
     },
 }
 
-/// Derives alerts from the feed: a function of the entries and of nothing else. What it remembers is small: lots with
-/// money in them, and budgets.
+/// Derives alerts from the feed: a function of the entries and of nothing else. What it remembers is small: lots that
+/// did not expire or have money in them, and budgets.
 ///
 /// It is told every entry of an account in order, from the first one on; what it was told twice it would count twice.
 ///
@@ -142,7 +142,7 @@ impl Alerts {
         kinds.extend(self.rules.low_balance.and_then(|least| fell_below(entry, least)));
         let lots_before = standing.lots_free();
         standing.know(&body);
-        standing.move_lots(&moves, entry.at);
+        standing.move_lots(&moves);
         if self.rules.debt {
             kinds.extend(began_to_owe(entry, lots_before, standing.lots_free()));
         }
@@ -184,15 +184,9 @@ impl Standing {
         self.lots.insert(number, Lot { expiry, ..Lot::default() });
     }
 
-    fn move_lots(&mut self, moves: &Moves, now: Timestamp) {
+    fn move_lots(&mut self, moves: &Moves) {
         for moved in &moves.lots {
-            let lot = self.lots.entry(moved.lot).or_default();
-            lot.free = moved.is;
-            // What can be filled again without its expiry being of interest is made anew then.
-            let forgettable = lot.expiry.is_none_or(|expiry| now >= expiry);
-            if moved.is.is_zero() && forgettable {
-                self.lots.remove(&moved.lot);
-            }
+            self.lots.entry(moved.lot).or_default().free = moved.is;
         }
     }
 
@@ -214,7 +208,10 @@ impl Standing {
         }
     }
 
+    /// Lots that expire soon. Forgets those that are empty for good.
     fn expiring(&mut self, now: Timestamp, within: Option<Duration>, kinds: &mut Vec<AlertKind>) {
+        // What can be filled again without its expiry being of interest is made anew then.
+        self.lots.retain(|_, lot| !lot.free.is_zero() || lot.expiry.is_some_and(|expiry| now < expiry));
         let Some(within) = within else { return };
         for (number, lot) in self.lots.iter_mut().filter(|(_, lot)| !lot.told && !lot.free.is_zero()) {
             if let Some(expiry) = lot.expiry.filter(|expiry| now.saturating_add(within) >= *expiry && now < *expiry) {

@@ -75,7 +75,8 @@ struct Shared {
 }
 
 impl Ledger {
-    /// Opens the ledger at `url` with the default settings: `sqlite:PATH` (created if it is not there) or `memory:`.
+    /// Opens the ledger at `url` with the default settings: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
+    /// (created if it is not there), or `memory:`.
     ///
     /// # Errors
     /// As [`LedgerBuilder::open`].
