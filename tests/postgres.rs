@@ -532,7 +532,8 @@ async fn clock_that_jumps_is_seen_in_every_bucket() {
     let database = Database::new().await;
     let clock = Arc::new(ManualClock::default());
     let lease = Lease { ttl: Duration::from_secs(60), grace: Duration::from_secs(10), ..Lease::default() };
-    let builder = || Ledger::builder().policy(Policy { lease, ..Policy::default() });
+    let holiday = Duration::from_secs(15 * 60);
+    let builder = || Ledger::builder().policy(Policy { lease, ..Policy::default() }).holiday(holiday);
     let store = database.store_by(clock.clone(), Some(4)).await;
     let in_bucket = |bucket| (0..).map(|n| id(&format!("a{n}"))).find(|id| store.bucket(id) == bucket).unwrap();
     let names: Vec<_> = (0..4).map(in_bucket).collect();
