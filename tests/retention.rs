@@ -409,7 +409,10 @@ async fn window_that_counted_nothing_is_archived(place: Place) {
     let free = scene.alice.reserve("free", amount(0)).await.unwrap().created().unwrap();
     free.settle(amount(0)).await.unwrap();
     assert_eq!(scene.rows().await.windows, []);
+    // The window is over at the cut.
     scene.clock.advance(3 * DAY);
+    scene.alice.deposit("later", amount(1)).await.unwrap();
+    scene.clock.advance(Duration::from_secs(1));
     scene.retire(scene.clock.now()).await;
 }
 
