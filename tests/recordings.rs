@@ -319,7 +319,7 @@ fn fees_for_the_providers_own_tools_are_metered() {
         let report = observer.report();
         assert_eq!(units_of(&report.usage), units, "{body}");
         assert_eq!((report.usage.total_input(), report.usage.total_output()), (5, 7), "{body}");
-        assert_eq!(report.remarks.contains(&Remark::ToolsUncounted), others, "{body}: {:?}", report.remarks);
+        assert_eq!(report.remarks.contains(&ToolsUncounted), others, "{body}: {:?}", report.remarks);
     }
 }
 

@@ -286,7 +286,7 @@ impl Usage {
     fn searches(&self, remark: &mut impl FnMut(Remark)) -> Option<u64> {
         let anthropic = self.server_tool_use.0.as_ref().and_then(|tools| tools.searches(remark));
         let xai = self.server_side_tool_usage_details.0.as_ref().and_then(|tools| tools.searches(remark));
-        let perplexity = self.num_search_queries.read(remark).or(self.search_context_size.0.then_some(1));
+        let perplexity = self.num_search_queries.read(remark).or_else(|| self.search_context_size.0.then_some(1));
         anthropic.or(xai).or(perplexity)
     }
 }
