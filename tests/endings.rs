@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use prepaid::metering::observe::{Api, ApiObserver};
+use prepaid::metering::observe::{Api, ApiObserver, Observer};
 use prepaid::metering::{Cut, MeterOptions};
 use prepaid::model::HoldState;
-use prepaid::pricing::Tariff;
+use prepaid::pricing::{Charge, ServiceTier, Tariff};
+use prepaid::tokens::Remark;
 use prepaid::{AccountHandle, Amount, Ledger, OpenHold};
 
 /// Answers that say what was used, 5 tokens and 7, and no end: that is the end of the body.
@@ -113,6 +114,71 @@ async fn stream_that_is_read_to_its_end_for_nobody_counts_as_drained() {
         let captured = billed.await.unwrap().receipt.hold.unwrap().captured.minor_units();
         assert_eq!(captured == COST, label == "drained", "{captured}");
         assert_eq!(ended.0.lock().unwrap().drain(..).collect::<Vec<_>>(), [label]);
+    }
+}
+
+/// Which service tier answers is the provider's choice where the request leaves it to it, and is billed by it.
+#[tokio::test]
+async fn service_tier_that_answered_is_charged_where_the_tariff_has_its_rates() {
+    let ledger = Ledger::open("memory:").await.unwrap();
+    let alice = account(&ledger).await;
+    let tariff = Tariff::per_million("m").input("1").output("2");
+    let tariff = tariff.tier(ServiceTier::Priority).input("10").output("20").build().unwrap();
+    let standard = Arc::new(tariff.clone());
+    let priority = Arc::new(tariff.at_tier(ServiceTier::Priority));
+    let cases = [
+        (&standard, "priority", 10 * COST, ServiceTier::Priority, false),
+        (&standard, "default", COST, ServiceTier::Standard, false),
+        (&standard, "auto", COST, ServiceTier::Standard, false),
+        (&priority, "default", COST, ServiceTier::Standard, false),
+        (&priority, "auto", 10 * COST, ServiceTier::Priority, false),
+        (&standard, "flex", COST, ServiceTier::Standard, true),
+        (&standard, "provisioned", COST, ServiceTier::Standard, true),
+    ];
+    for (number, (tariff, tier, cost, charged, is_remarked)) in cases.into_iter().enumerate() {
+        let reserve = async |request: String| {
+            let hold = alice.reserve(request, Amount::new(1_000_000).unwrap()).tariff(Arc::clone(tariff)).await;
+            hold.unwrap().created().unwrap()
+        };
+        let body = format!(
+            "{{\"choices\":[{{\"message\":{{\"content\":\"Hello\"}},\"finish_reason\":\"stop\"}}],\"service_tier\":\"{tier}\",\
+             \"usage\":{{\"prompt_tokens\":5,\"completion_tokens\":7}}}}"
+        );
+        let settled = reserve(format!("now-{number}")).await;
+        let now = settled.settle_body(body.as_bytes(), ApiObserver::new(Api::OpenAiChat)).await.unwrap();
+        let detached = reserve(format!("late-{number}")).await.detach();
+        let mut report = now.report.clone();
+        report.remarks.clear();
+        let late = alice.settle_usage(&detached, report).await.unwrap();
+        for bill in [now, late] {
+            let charge = bill.charge.unwrap();
+            assert_eq!((charge.amount().minor_units(), charge.tier()), (cost, charged), "{tier}");
+            assert_eq!(bill.report.remarks.contains(&Remark::TierUnpriced), is_remarked, "{tier}");
+            // What the journal keeps names the tariff that was agreed on, and the tier that answered.
+            let kept = Charge::from_evidence(&charge.evidence()).unwrap();
+            assert_eq!((kept.tariff(), kept.tier()), (tariff.hash(), charged), "{tier}");
+        }
+    }
+}
+
+#[test]
+fn every_api_says_which_service_tier_answered() {
+    let bodies = [
+        (Api::OpenAiChat, r#"{"choices":[],"service_tier":"flex"}"#),
+        (Api::OpenAiResponses, r#"{"object":"response","service_tier":"flex"}"#),
+        (
+            Api::OpenAiResponses,
+            r#"{"type":"response.completed","response":{"service_tier":"flex","usage":{"output_tokens":1}}}"#,
+        ),
+        (Api::Anthropic, r#"{"type":"message","usage":{"output_tokens":1,"service_tier":"flex"}}"#),
+        (Api::Anthropic, r#"{"type":"message_start","message":{"usage":{"input_tokens":1,"service_tier":"flex"}}}"#),
+        (Api::Gemini, r#"{"usageMetadata":{"promptTokenCount":1,"serviceTier":"flex"}}"#),
+        (Api::BedrockConverse, r#"{"usage":{"outputTokens":1},"serviceTier":{"type":"flex"}}"#),
+    ];
+    for (api, body) in bodies {
+        let mut observer = ApiObserver::new(api);
+        observer.body(body.as_bytes());
+        assert_eq!(observer.report().tier.as_deref(), Some("flex"), "{body}");
     }
 }
 

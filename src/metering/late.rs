@@ -1,7 +1,7 @@
 //! Usage that is learnt late: after a restart, from a provider's record of the generation, from an invoice.
 
 use super::bill::Bill;
-use super::settlement::measured;
+use super::settlement::{charged, measured, remark_tier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Refusal, Reply};
 use crate::ledger::{AccountHandle, ToHoldId};
@@ -48,9 +48,9 @@ impl AccountHandle {
     ///
     /// # Cancel safety
     /// Once the settlement was handed over it happens whether or not the future is dropped; before, nothing was done.
-    pub async fn settle_usage(&self, hold: impl ToHoldId, report: UsageReport) -> Result<Bill> {
+    pub async fn settle_usage(&self, hold: impl ToHoldId, mut report: UsageReport) -> Result<Bill> {
         let id = hold.to_hold_id()?;
-        let charge = self.price(&id, &report).await?;
+        let charge = self.price(&id, &mut report).await?;
         let receipt = self.settle(&id, measured(&charge, &report.usage, &report)).await?;
         Ok(Bill { receipt, report, charge: Some(charge) })
     }
@@ -69,15 +69,15 @@ impl AccountHandle {
         hold: impl ToHoldId,
         key: impl AsRef<str>,
         expected: Amount,
-        report: UsageReport,
+        mut report: UsageReport,
     ) -> Result<Bill> {
         let id = hold.to_hold_id()?;
-        let charge = self.price(&id, &report).await?;
+        let charge = self.price(&id, &mut report).await?;
         let receipt = self.correct(&id, key, expected, measured(&charge, &report.usage, &report)).await?;
         Ok(Bill { receipt, report, charge: Some(charge) })
     }
 
-    async fn price(&self, id: &HoldId, report: &UsageReport) -> Result<Charge> {
+    async fn price(&self, id: &HoldId, report: &mut UsageReport) -> Result<Charge> {
         let unknown = || Error::refused(Refusal::UnknownHold, Reply::refusing(Refusal::UnknownHold));
         let hold = self.hold(id).await?.ok_or_else(unknown)?;
         let asset = self.view().await?.asset;
@@ -86,6 +86,9 @@ impl AccountHandle {
             None => None,
         };
         let bare = || Error::new(ErrorKind::InvalidInput, format!("hold has no tariff to price usage at: hold={id}"));
-        tariff.ok_or_else(bare)?.charge_with(&report.usage, &report.beside, asset).map_err(Error::invalid)
+        let tariff = tariff.ok_or_else(bare)?;
+        let charge = charged(&tariff, &report.usage, report, asset)?;
+        remark_tier(report, &charge);
+        Ok(charge)
     }
 }

@@ -16,9 +16,9 @@ use crate::engine::{Kept, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{AccountHandle, OpenHold, Receipt};
 use crate::model::{Amount, Asset, HoldId, Measured};
-use crate::pricing::{Charge, Tariff};
+use crate::pricing::{Charge, PriceError, ServiceTier, Tariff};
 use crate::telemetry;
-use crate::tokens::{Certainty, Usage, UsageReport};
+use crate::tokens::{Certainty, Remark, Usage, UsageReport};
 
 /// An observer with the prices it is billed at, shared between the stream and the keeper.
 pub(super) struct Counter {
@@ -73,7 +73,7 @@ impl Counter {
             .as_ref()
             .ok_or_else(|| Error::invalid("a metered hold needs a tariff: see ReserveCall::tariff"))?;
         let usage = self.estimate.of(report);
-        let charge = tariff.charge_with(&usage, &report.beside, self.asset).map_err(Error::invalid)?;
+        let charge = charged(tariff, &usage, report, self.asset)?;
         let measured = measured(&charge, &usage, report);
         Ok((charge, measured))
     }
@@ -139,7 +139,7 @@ impl Duty {
 }
 
 /// Settles `hold` with what `report` costs.
-async fn settle(hold: OpenHold, counter: &Counter, report: UsageReport) -> Result<Bill> {
+async fn settle(hold: OpenHold, counter: &Counter, mut report: UsageReport) -> Result<Bill> {
     let (account, id, _running) = taken_over(hold);
     let (charge, measured) = match counter.charge(&report) {
         Ok(charged) => charged,
@@ -151,6 +151,7 @@ async fn settle(hold: OpenHold, counter: &Counter, report: UsageReport) -> Resul
             return Err(error);
         }
     };
+    remark_tier(&mut report, &charge);
     match until_answered(|| account.settle(&id, measured.clone()).into_future()).await {
         Ok(receipt) => Ok(Bill { receipt, report, charge: Some(charge) }),
         Err(error) => {
@@ -186,6 +187,24 @@ fn refused(error: &Error, account: &AccountHandle, hold: &HoldId) {
         metrics::counter!(telemetry::SETTLEMENT_REFUSED, "refusal" => refusal).increment(1);
     }
     tracing::error!(account = %account.id(), %hold, %error, "settlement of a stream failed");
+}
+
+/// What a report's usage costs at the service tier that answered.
+pub(super) fn charged(tariff: &Tariff, usage: &Usage, report: &UsageReport, asset: Asset) -> Result<Charge> {
+    let tier = said_tier(report).and_then(|tier| tier.ok()).unwrap_or_else(|| tariff.tier());
+    tariff.charge_at(tier, usage, &report.beside, asset).map_err(Error::invalid)
+}
+
+/// Says so where another tier answered than was charged. A batch is one whatever its tier is called.
+pub(super) fn remark_tier(report: &mut UsageReport, charge: &Charge) {
+    let is_charged = said_tier(report).is_none_or(|tier| tier == Ok(charge.tier()));
+    if !is_charged && charge.tier() != ServiceTier::Batch {
+        report.remarks.insert(Remark::TierUnpriced);
+    }
+}
+
+fn said_tier(report: &UsageReport) -> Option<std::result::Result<ServiceTier, PriceError>> {
+    report.tier.as_deref().map(|tier| tier.to_ascii_lowercase().parse())
 }
 
 pub(super) fn measured(charge: &Charge, usage: &Usage, report: &UsageReport) -> Measured {

@@ -117,6 +117,44 @@ impl Tariff {
         self.sum(lines, unpriced, asset)
     }
 
+    /// The same at the rates of the tier that answered, where the tariff has those, else at its own: what
+    /// [`Charge::tier`] then says is what is charged. A tariff for batches charges as one whatever is said, for that is
+    /// where the request was sent; providers call the tier of their batches `default`, too.
+    ///
+    /// A dearer tier than the one that was quoted can cost more than the quote. Where the provider chooses (`auto`), select
+    /// the dearest it may choose: the answer then makes it cheaper, never dearer.
+    ///
+    /// ```
+    /// use prepaid::Asset;
+    /// use prepaid::pricing::{ServiceTier, Tariff};
+    /// use prepaid::tokens::{TokenClass, Usage};
+    ///
+    /// let tariff = Tariff::per_million("model").output("10").tier(ServiceTier::Priority).output("20").build()?;
+    /// let quoted = tariff.at_tier(ServiceTier::Priority);
+    /// let usage = Usage::new().with(TokenClass::Output, 1_000_000);
+    /// let charge = quoted.charge_at(ServiceTier::Standard, &usage, &[], Asset::USD)?;
+    /// assert_eq!((charge.exact().to_string(), charge.tariff()), ("10".to_owned(), quoted.hash()));
+    /// # Ok::<(), prepaid::pricing::PriceError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tariff::charge`].
+    pub fn charge_at(
+        &self,
+        tier: ServiceTier,
+        usage: &Usage,
+        beside: &[Beside],
+        asset: Asset,
+    ) -> Result<Charge, PriceError> {
+        let is_priced = tier != self.tier() && self.tiers().any(|known| known == tier);
+        if !is_priced || self.tier() == ServiceTier::Batch {
+            return self.charge_with(usage, beside, asset);
+        }
+        let charge = self.at_tier(tier).charge_with(usage, beside, asset)?;
+        // The tariff is the one that was agreed on, and is kept: the tier was a choice of its own.
+        Ok(Charge { bill: Bill { tariff: self.hash(), ..charge.bill }, ..charge })
+    }
+
     /// Adds lines of steps; names what has no rate.
     fn add_steps(
         &self,

@@ -198,11 +198,11 @@ impl fmt::Display for ServiceTier {
 impl FromStr for ServiceTier {
     type Err = PriceError;
 
-    /// Reads a name as providers send it; `default` is standard, `fast` is priority. `auto` is an error, as it does not
+    /// Reads a name as providers send it; `default` and `on_demand` are standard, `fast` is priority. `auto` is an error, as it does not
     /// say what will be billed.
     fn from_str(text: &str) -> Result<Self, PriceError> {
         match text {
-            "default" => Ok(Self::Standard),
+            "default" | "on_demand" => Ok(Self::Standard),
             "fast" => Ok(Self::Priority),
             name => Self::ALL
                 .into_iter()

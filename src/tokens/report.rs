@@ -15,6 +15,8 @@ pub struct UsageReport {
     pub certainty: Certainty,
     /// The model that answered, where the response names it.
     pub model: Option<Arc<str>>,
+    /// The service tier that answered, in the provider's own word.
+    pub tier: Option<Arc<str>>,
     /// What was odd, and what was done about it.
     pub remarks: BTreeSet<Remark>,
     /// What the provider says that steps of the response used beside all that.
@@ -79,6 +81,9 @@ pub enum Remark {
     UsageSoFar,
     /// The response changed the model's name on its way: the first was kept.
     ModelChanged,
+    /// Another service tier answered than the tariff was taken for, and the tariff has no rates for it: those it was taken
+    /// for were charged.
+    TierUnpriced,
     /// Nobody said how large the prompt is: no input was billed.
     InputUnknown,
     /// The provider's tools were putting more into the prompt when the response broke off: its size is the least it
@@ -106,6 +111,6 @@ pub enum Remark {
 impl UsageReport {
     /// Usage known in this way, with nothing odd about it.
     pub fn new(usage: Usage, certainty: Certainty) -> Self {
-        Self { usage, certainty, model: None, remarks: BTreeSet::new(), beside: Vec::new() }
+        Self { usage, certainty, model: None, tier: None, remarks: BTreeSet::new(), beside: Vec::new() }
     }
 }

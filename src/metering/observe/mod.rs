@@ -38,6 +38,7 @@
 //! | its closing usage twice, differently | the larger numbers | `UsageRestated` |
 //! | usage of steps that its totals leave out | the totals | `UsageBeside` |
 //! | another model's name on the way | the first name | `ModelChanged` |
+//! | that another service tier answered, one without rates in the tariff | that tier; charged is the tariff's own | `TierUnpriced` |
 //! | an error | what was delivered before it | `UpstreamError` |
 //! | an event that is too large, or damaged | nothing of that event: the output may be all that the request allows | `SkippedEvent` |
 //! | something that is not of this API, or compressed, or no event at all | nothing of it: the same | `UnreadableEvent` |

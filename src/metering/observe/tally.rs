@@ -16,6 +16,9 @@ const REASONING_MAX: u64 = 131_072;
 /// Steps that are kept apart; further ones are added to the last one of their model.
 const STEPS_MAX: usize = 64;
 
+/// Names that are longer are none.
+const NAME_BYTES_MAX: usize = 256;
+
 /// Whether a provider's usage is its last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -39,6 +42,7 @@ enum Stop {
 pub(super) struct Tally {
     expected: Expected,
     model: Option<Arc<str>>,
+    tier: Option<Arc<str>>,
     figures: Figures,
     /// The standing of the output figures; none if there are none.
     output: Option<Standing>,
@@ -63,6 +67,7 @@ impl Tally {
         Self {
             expected,
             model: None,
+            tier: None,
             figures: Figures::default(),
             output: None,
             input_grows: false,
@@ -88,7 +93,6 @@ impl Tally {
 
     /// The response names its model.
     pub(super) fn model(&mut self, model: &str) {
-        const NAME_BYTES_MAX: usize = 256;
         if model.is_empty() || model.len() > NAME_BYTES_MAX {
             return;
         }
@@ -97,6 +101,13 @@ impl Tally {
             // Billed is what was begun with; that it changed is said.
             Some(first) if **first != *model => self.remark(Remark::ModelChanged),
             Some(_) => {}
+        }
+    }
+
+    /// The response names the service tier that answers. What was asked for (`auto`) is repeated until that is known.
+    pub(super) fn tier(&mut self, tier: &str) {
+        if !tier.is_empty() && tier != "auto" && tier.len() <= NAME_BYTES_MAX {
+            self.tier = Some(Arc::from(tier));
         }
     }
 
@@ -242,6 +253,7 @@ impl Tally {
         };
         let mut report = UsageReport::new(drawn.point, certainty);
         report.model = self.model.clone().or_else(|| self.expected.model.clone());
+        report.tier = self.tier.clone();
         report.remarks = remarks;
         report.beside = self.beside.clone();
         report

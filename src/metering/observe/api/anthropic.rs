@@ -110,6 +110,8 @@ struct Usage<Steps = List<Step>> {
     #[serde(default)]
     output_tokens_details: Object<OutputDetails>,
     #[serde(default)]
+    service_tier: Scalar<String>,
+    #[serde(default)]
     server_tool_use: Object<ServerTools>,
     /// The steps. What others than messages use is not in the totals.
     #[serde(default)]
@@ -201,6 +203,7 @@ impl Messages {
     fn start(&mut self, message: &Message<'_>, tally: &mut Tally) {
         self.model(message, tally);
         if let Some(usage) = &message.usage.0 {
+            tally.tier(usage.service_tier.0.as_deref().unwrap_or_default());
             let said = self.figures(usage, tally);
             let cached = [said.cache_read, said.cache_write, said.cache_write_1h];
             // A prompt that was read from a cache, or written to one, may have nothing else.
@@ -263,6 +266,7 @@ impl Messages {
             tally.remark(Remark::UsageBeside);
             tally.beside(beside);
         }
+        tally.tier(usage.service_tier.0.as_deref().unwrap_or_default());
         let figures = self.figures(usage, tally);
         tally.usage(&figures, standing);
     }

@@ -39,6 +39,8 @@ struct Envelope<'a> {
     stop_reason: Text<'a>,
     #[serde(borrow, default)]
     usage: Object<Usage<'a>>,
+    #[serde(borrow, default, rename = "serviceTier")]
+    tier: Object<Tier<'a>>,
     #[serde(borrow, default)]
     output: Object<Output<'a>>,
     #[serde(borrow, default, rename = "contentBlockStart")]
@@ -51,6 +53,12 @@ struct Envelope<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(default, rename = "amazon-bedrock-invocationMetrics")]
     metrics: Object<Metrics>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tier<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -230,6 +238,7 @@ fn read(event: &Envelope<'_>, tally: &mut Tally) {
         said(index as u64, block, tally);
     }
     tally.stopped(event.stop_reason.as_str());
+    tally.tier(event.tier.0.as_ref().map(|tier| tier.kind.as_str()).unwrap_or_default());
     let usage = event.usage.0.as_ref().map(|usage| usage.figures(&mut |remark| tally.remark(remark)));
     let metrics = event.metrics.0.as_ref().map(|metrics| metrics.figures(&mut |remark| tally.remark(remark)));
     if let Some(figures) = usage.or(metrics) {

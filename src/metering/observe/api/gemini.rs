@@ -159,6 +159,8 @@ struct Usage<'a> {
     thoughts: Count,
     #[serde(default, rename = "totalTokenCount")]
     total: Count,
+    #[serde(borrow, default, rename = "serviceTier")]
+    tier: Text<'a>,
     #[serde(borrow, default, rename = "promptTokensDetails")]
     prompt_details: List<Modality<'a>>,
     #[serde(borrow, default, rename = "cacheTokensDetails")]
@@ -195,6 +197,7 @@ impl Reader for Contents {
             is_last |= !candidate.finish_reason.is_empty();
         }
         if let Some(usage) = &content.usage.0 {
+            tally.tier(usage.tier.as_str());
             let standing = if is_last { Standing::Last } else { Standing::SoFar };
             let figures = self.figures(usage, standing, &mut |remark| tally.remark(remark));
             tally.usage(&figures, standing);

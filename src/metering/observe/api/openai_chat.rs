@@ -27,6 +27,8 @@ struct Chunk<'a> {
     model: Text<'a>,
     #[serde(borrow, default)]
     choices: List<Choice<'a>>,
+    #[serde(borrow, default)]
+    service_tier: Text<'a>,
     #[serde(default)]
     usage: Object<Usage>,
     /// Groq says usage here too.
@@ -180,6 +182,7 @@ impl Reader for Chat {
             tally.failed();
         }
         tally.model(chunk.model.as_str());
+        tally.tier(chunk.service_tier.as_str());
         let choices = chunk.choices.0;
         let has_choices = !choices.is_empty();
         let mut usage = chunk.usage.0.or_else(|| chunk.x_groq.0.and_then(|groq| groq.usage.0));

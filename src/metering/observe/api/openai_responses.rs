@@ -44,6 +44,8 @@ struct Envelope<'a> {
 struct Response<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
+    #[serde(borrow, default)]
+    service_tier: Text<'a>,
     #[serde(default)]
     usage: Object<Usage>,
     #[serde(borrow, default)]
@@ -139,6 +141,7 @@ impl Reader for Responses {
         }
         if let Some(response) = &event.response.0 {
             tally.model(response.model.as_str());
+            tally.tier(response.service_tier.as_str());
         }
         if let Some(response) = event.response.0.as_ref().filter(|_| is_last(event.kind.as_str())) {
             self.last(response, tally);
@@ -248,6 +251,7 @@ fn delta(event: &Envelope<'_>, tally: &mut Tally) {
 
 fn whole(response: &Response<'_>, tally: &mut Tally) {
     tally.model(response.model.as_str());
+    tally.tier(response.service_tier.as_str());
     for (index, item) in response.output.0.iter().enumerate() {
         let index = index as u64;
         tally.text(Channel::tool_name(index, 0), item.name.as_str());
