@@ -13,11 +13,11 @@
 //! scopes, label and policies. Another attempt is another consumption: a fallback to the next provider, a retry that the
 //! client asked for. [`reserve_next`](crate::AccountHandle::reserve_next) takes the lowest unused one.
 //!
-//! A worst case that is quoted anew is on other terms as soon as the price list, a markup or the balance that bounds it has
-//! changed, though the client asks for the same. The reserve is then refused as
+//! A worst case that is quoted anew is on other terms as soon as the price list, a markup or the balance that bounds it
+//! has changed, though the client asks for the same. The reserve is then refused as
 //! [`OtherTerms`](crate::Refusal::OtherTerms); answer by the state of the hold that the error
-//! [carries](crate::Error::hold), as if it had been a replay. To tell another request under the same name from that, pin a
-//! digest of the request as a scope that no budget has (`request:9f2c…`) and compare it with the hold's.
+//! [carries](crate::Error::hold), as if it had been a replay. To tell another request under the same name from that, pin
+//! a short digest of the request as a scope that no budget has (`request:9f2c…`) and compare it with the hold's.
 //!
 //! # 2. Know the worst case
 //!
