@@ -209,7 +209,7 @@ impl Account {
 
     /// What is in the base lot: the free money no other lot has. Negative: a debt, or used credit.
     pub fn base(&self) -> SignedAmount {
-        self.books.available.checked_sub(self.lots_free.signed()).unwrap_or(self.books.available)
+        self.books.available.checked_sub(self.lots_free.signed()).unwrap_or(Amount::MAX.negated())
     }
 
     /// What reserves can draw on where every lot may pay: free money and the credit limit.
@@ -226,9 +226,10 @@ impl Account {
         now: Timestamp,
     ) -> SignedAmount {
         let usable = lots.into_iter().filter(|lot| lot.is_usable(model, now)).map(|lot| lot.free.signed());
-        let parts = usable.chain([self.base(), self.limits.credit.signed()]);
+        // The base lot alone may lie below the range of amounts.
+        let parts = usable.chain([self.books.available, self.lots_free.negated(), self.limits.credit.signed()]);
         let sum = parts.fold(0, |sum: i64, part| sum.saturating_add(part.minor_units()));
-        SignedAmount::new(sum.min(MINOR_UNITS_MAX)).unwrap_or_default()
+        SignedAmount::new(sum.clamp(-MINOR_UNITS_MAX, MINOR_UNITS_MAX)).unwrap_or_default()
     }
 
     /// The balance, as every reply carries it.
@@ -267,4 +268,22 @@ pub struct Balance {
 /// Serialises a value the way it prints.
 pub(super) fn display<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ChainHash;
+
+    #[test]
+    fn what_can_be_spent_is_exact_at_the_end_of_the_range() {
+        let id = "alice".parse().unwrap();
+        let mut account = Account::new(id, 1, Asset::USD, Limits::default(), Policy::default(), ChainHash::default());
+        account.books.available = SignedAmount::new(17 - MINOR_UNITS_MAX).unwrap();
+        account.lots_free = Amount::new(20).unwrap();
+        for (credit, spendable) in [(9, 6 - MINOR_UNITS_MAX), (3, -MINOR_UNITS_MAX), (0, -MINOR_UNITS_MAX)] {
+            account.limits.credit = Amount::new(credit).unwrap();
+            assert_eq!(account.spendable_of([], None, Timestamp::default()).minor_units(), spendable);
+        }
+    }
 }

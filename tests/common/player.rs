@@ -95,7 +95,7 @@ impl Player {
         self.cells.insert((before, command.action().name(), name));
         let balance = self.model.account(command.account()).map(|account| {
             let totals = account.totals();
-            (totals.available, totals.held, account.spendable(None, self.clock.now()).min(1 << 59))
+            (totals.available, totals.held, account.spendable(None, self.clock.now()).clamp(-(1 << 59), 1 << 59))
         });
         Expected { command: Arc::clone(command), answer, hold: find(&self.model), balance }
     }

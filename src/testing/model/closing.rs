@@ -117,7 +117,7 @@ impl AccountModel {
                 }
             }
         }
-        let spendable = self.spendable_at(at.now, wish.terms.and_then(|terms| terms.model.as_ref())).min(MAX);
+        let spendable = self.spendable_at(at.now, wish.terms.and_then(|terms| terms.model.as_ref())).clamp(-MAX, MAX);
         Ok(self.obstacle(at.now, wish).map_or(Ok(()), |Obstacle { reason, left, retry_after, budget }| {
             let spendable = SignedAmount::new(i64::try_from(spendable).unwrap_or(0)).unwrap_or_default();
             let (asked, grantable) = (amount_of(wish.more), amount_of(left.max(0)));
