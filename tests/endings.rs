@@ -100,6 +100,25 @@ async fn usage_that_was_reported_is_billed_where_streams_that_break_off_are_free
 }
 
 #[tokio::test]
+async fn stream_counts_as_ended_by_what_came_of_it() {
+    let ended = Ended::default();
+    let _recorder = metrics::set_default_local_recorder(&ended);
+    let ledger = Ledger::open("memory:").await.unwrap();
+    let alice = account(&ledger).await;
+    for cut in [Cut::Free, Cut::Estimate] {
+        for (request, chunks, label) in [("all", 2, "final"), ("half", 1, "end")] {
+            let (api, body) = WITHOUT_AN_END[0];
+            let (observer, request) = (ApiObserver::new(api).prompt_tokens(5), format!("{request}-{cut:?}"));
+            let hold = hold(&alice, &request).await;
+            let (metered, billed) = hold.meter_with(upstream(&body[..chunks]), observer, MeterOptions::cut(cut));
+            assert_eq!(metered.count().await, chunks);
+            billed.await.unwrap();
+            assert_eq!(ended.0.lock().unwrap().drain(..).collect::<Vec<_>>(), [label], "{cut:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn stream_that_is_read_to_its_end_for_nobody_counts_as_drained() {
     let ended = Ended::default();
     let _recorder = metrics::set_default_local_recorder(&ended);

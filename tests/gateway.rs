@@ -387,6 +387,12 @@ async fn a_request_sent_upstream_asks_for_usage_and_keeps_what_the_caller_said()
     let (body, _) = sent("openai", json!({ "stream": true, "temperature": 0.5 })).await;
     assert_eq!(body["stream_options"]["include_usage"], true);
     assert_eq!(body["temperature"], 0.5);
+    // No word about the tier would leave it to settings upstream.
+    assert_eq!(body["service_tier"], "default");
+    let (body, _) = sent("openai", json!({ "service_tier": "auto" })).await;
+    assert_eq!(body["service_tier"], "default");
+    let (body, _) = sent("mistral", json!({})).await;
+    assert_eq!(body.get("service_tier"), None);
 }
 
 #[tokio::test]

@@ -380,6 +380,15 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn invoked_model_that_counts_caches_as_openai_does_pays_for_them_once() {
+    const USAGE: &str =
+        r#""usage":{"prompt_tokens":100,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":80}}"#;
+    let last = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"stop"}}],{USAGE}}}"#);
+    let report = invoked(&[&last]).report();
+    assert_eq!((report.usage.total_input(), report.usage.total_output()), (100, 5), "{report:?}");
+}
+
+#[test]
 fn invoked_models_of_bedrock_are_read_in_their_own_formats() {
     const METRICS: &str = r#""amazon-bedrock-invocationMetrics":{"inputTokenCount":5,"outputTokenCount":7,"invocationLatency":900,"firstByteLatency":100}"#;
     let text = "a few words that anybody would count";

@@ -25,7 +25,8 @@
 //! estimated from above ([`TokenAccounting::estimate`](crate::tokens::TokenAccounting::estimate)), the output is what the
 //! request allows; send that cap upstream even where the client set none, or there is no worst case, and send one: some
 //! APIs have two names for it. A model without a price is not sold. Nor is a tier of service (`service_tier`) without
-//! prices: select those it has with [`Tariff::at_tier`](crate::pricing::Tariff::at_tier), or do not pass the field on.
+//! prices: select those it has with [`Tariff::at_tier`](crate::pricing::Tariff::at_tier), or ask for `default`: where nothing
+//! is said, OpenAI goes by the settings of the project.
 //!
 //! # 3. Reserve, ask, meter
 //!
@@ -68,11 +69,13 @@
 //!     let model = estimate.model.clone().ok_or_else(bad)?;
 //!     let scope = Scope::new(format!("model:{model}")).map_err(|_| bad())?;
 //!
-//!     // One cap, usage at the end of the stream, the standard tier.
+//!     // A stream with its usage at the end, one cap, the standard tier by its name: no word leaves it to settings upstream.
 //!     let output = estimate.output_cap.unwrap_or(OUTPUT_MAX).min(OUTPUT_MAX);
-//!     body.retain(|field, _| !["max_tokens", "service_tier"].contains(&field.as_str()));
+//!     body.remove("max_tokens");
 //!     body.insert("max_completion_tokens".to_owned(), json!(output));
+//!     body.insert("stream".to_owned(), json!(true));
 //!     body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
+//!     body.insert("service_tier".to_owned(), json!("default"));
 //!
 //!     let unpriced = |_| no(StatusCode::NOT_FOUND, None);
 //!     let tariff = Arc::new(gateway.prices.tariff(&model).map_err(unpriced)?);
@@ -130,7 +133,8 @@
 //!             no(StatusCode::SERVICE_UNAVAILABLE, Some(1))
 //!         }
 //!         ErrorKind::InvalidInput => no(StatusCode::BAD_REQUEST, None),
-//!         ErrorKind::Refused => no(StatusCode::CONFLICT, is_running.then_some(1)), // other terms: running, or over
+//!         // On other terms: it is running, or over.
+//!         ErrorKind::Refused if error.hold().is_some() => no(StatusCode::CONFLICT, is_running.then_some(1)),
 //!         _ => no(StatusCode::INTERNAL_SERVER_ERROR, None),
 //!     }
 //! }

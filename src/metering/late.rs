@@ -11,7 +11,8 @@ use crate::tokens::UsageReport;
 
 impl AccountHandle {
     /// Settles a hold by its id with usage, at the tariff pinned in it: for usage that arrives after the stream's process
-    /// is gone. An open hold is settled, a lapsed one trued up.
+    /// is gone. An open hold is settled, a lapsed one trued up. The rates are those of the tier that
+    /// [`UsageReport::tier`] names, as for a metered stream: set it to what the provider said.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

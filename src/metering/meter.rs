@@ -148,8 +148,9 @@ impl<E: 'static> Metered<E> {
             return;
         };
         let is_final = duty.finish();
+        let ended = if is_final && ended == "end" { "final" } else { ended };
         match self.options.cut {
-            Cut::Free if !is_final => duty.waive(),
+            Cut::Free if !is_final => duty.waive(ended),
             Cut::Estimate | Cut::Drain { .. } | Cut::Free => self.phase = Phase::Settling(duty.settle(ended), None),
         }
     }

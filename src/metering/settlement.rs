@@ -16,7 +16,7 @@ use crate::engine::{Kept, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{AccountHandle, OpenHold, Receipt};
 use crate::model::{Amount, Asset, HoldId, Measured};
-use crate::pricing::{Charge, PriceError, ServiceTier, Tariff};
+use crate::pricing::{Charge, ServiceTier, Tariff};
 use crate::telemetry;
 use crate::tokens::{Certainty, Remark, Usage, UsageReport};
 
@@ -125,9 +125,9 @@ impl Duty {
     }
 
     /// Gives the hold back, whatever was used.
-    pub(super) fn waive(self) {
+    pub(super) fn waive(self, ended: &'static str) {
         let runtime = self.hold.account().ledger().engine().runtime().clone();
-        metrics::counter!(telemetry::METERED, "ended" => "dropped", "certainty" => "waived").increment(1);
+        metrics::counter!(telemetry::METERED, "ended" => ended, "certainty" => "waived").increment(1);
         runtime.spawn(async move {
             let Self { hold, counter, billed } = self;
             let report = counter.observer().report();
@@ -191,20 +191,20 @@ fn refused(error: &Error, account: &AccountHandle, hold: &HoldId) {
 
 /// What a report's usage costs at the service tier that answered.
 pub(super) fn charged(tariff: &Tariff, usage: &Usage, report: &UsageReport, asset: Asset) -> Result<Charge> {
-    let tier = said_tier(report).and_then(|tier| tier.ok()).unwrap_or_else(|| tariff.tier());
+    let tier = said_tier(report).unwrap_or_else(|| tariff.tier());
     tariff.charge_at(tier, usage, &report.beside, asset).map_err(Error::invalid)
 }
 
 /// Says so where another tier answered than was charged. A batch is one whatever its tier is called.
 pub(super) fn remark_tier(report: &mut UsageReport, charge: &Charge) {
-    let is_charged = said_tier(report).is_none_or(|tier| tier == Ok(charge.tier()));
+    let is_charged = report.tier.is_none() || said_tier(report) == Some(charge.tier());
     if !is_charged && charge.tier() != ServiceTier::Batch {
         report.remarks.insert(Remark::TierUnpriced);
     }
 }
 
-fn said_tier(report: &UsageReport) -> Option<std::result::Result<ServiceTier, PriceError>> {
-    report.tier.as_deref().map(|tier| tier.to_ascii_lowercase().parse())
+fn said_tier(report: &UsageReport) -> Option<ServiceTier> {
+    report.tier.as_deref()?.to_ascii_lowercase().parse().ok()
 }
 
 pub(super) fn measured(charge: &Charge, usage: &Usage, report: &UsageReport) -> Measured {

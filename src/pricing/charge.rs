@@ -121,6 +121,8 @@ impl Tariff {
     /// [`Charge::tier`] then says is what is charged. A tariff for batches charges as one whatever is said, for that is
     /// where the request was sent; providers call the tier of their batches `default`, too.
     ///
+    /// Steps of other models stay at the tier that [`Tariff::with_other`] took.
+    ///
     /// A dearer tier than the one that was quoted can cost more than the quote. Where the provider chooses (`auto`), select
     /// the dearest it may choose: the answer then makes it cheaper, never dearer.
     ///
@@ -150,9 +152,7 @@ impl Tariff {
         if !is_priced || self.tier() == ServiceTier::Batch {
             return self.charge_with(usage, beside, asset);
         }
-        let charge = self.at_tier(tier).charge_with(usage, beside, asset)?;
-        // The tariff is the one that was agreed on, and is kept: the tier was a choice of its own.
-        Ok(Charge { bill: Bill { tariff: self.hash(), ..charge.bill }, ..charge })
+        self.answered_in(tier).charge_with(usage, beside, asset)
     }
 
     /// Adds lines of steps; names what has no rate.

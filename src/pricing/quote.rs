@@ -22,8 +22,8 @@ type Reach = fn(TokenClass) -> bool;
 
 impl Tariff {
     /// The most that `input` tokens, whatever part of them is cached or not text, and `output` tokens, reasoning
-    /// included, can cost, at any hour unless [`Tariff::at`] was called. Usage within these bounds is never charged
-    /// more. What is no token is not in it: see [`Tariff::quote_with`].
+    /// included, can cost, at any hour unless [`Tariff::at`] was called, in the selected tier of service. Usage within
+    /// these bounds is never charged more there; see [`Tariff::charge_at`]. What is no token is not in it: see [`Tariff::quote_with`].
     ///
     /// # Errors
     /// As [`Tariff::charge`]: `NoRate` if there is input and no price for it, or output and no price for that.

@@ -133,6 +133,14 @@ impl Tariff {
         self.changed(|content| content.tier = tier).unwrap_or_else(|_| self.clone())
     }
 
+    /// The same with the rates of a tier that it has. It is the tariff that was agreed on, and keeps its hash: the tier was
+    /// the provider's choice.
+    pub(super) fn answered_in(&self, tier: ServiceTier) -> Self {
+        let mut content = Content::clone(&self.content);
+        content.tier = tier;
+        Self { content: Arc::new(content), hash: self.hash }
+    }
+
     /// The rates that hold for a request made at `time`: the off-peak ones, if their hours are open, else the others. A
     /// tariff without off-peak rates stays as it is. Without this call the ordinary rates are charged, and a quote is the
     /// worst of all hours.

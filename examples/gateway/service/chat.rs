@@ -164,6 +164,10 @@ impl Request {
             estimate.model.clone().ok_or_else(|| Refused::BadRequest("the request names no model".to_owned()))?;
         let tariff = service.prices.tariff(&model).map_err(|_| Refused::NotSold(model.to_string()))?;
         let tariff = at_tier(&tariff, &body["service_tier"])?;
+        if service.provider.as_str() == "openai" && matches!(body["service_tier"].as_str(), None | Some("auto")) {
+            // Where nothing is said OpenAI goes by the settings of the project, which may be a dearer tier.
+            body["service_tier"] = json!("default");
+        }
         let asked = estimate.output_cap.unwrap_or(service.output_max);
         let output = asked.min(service.output_max);
         if body["stream"] == true {
@@ -275,7 +279,7 @@ impl Request {
 }
 
 /// The prices at the tier of service that a request asks for. One that has no prices of its own is not sold: upstream it
-/// may cost more. `auto` leaves the choice to the upstream, as no word does.
+/// may cost more. `auto`, as no word, is the standard one.
 fn at_tier(tariff: &Tariff, asked: &Value) -> Result<Tariff, Refused> {
     let tier = match asked.as_str() {
         None if asked.is_null() => ServiceTier::Standard,

@@ -106,7 +106,8 @@ impl Tally {
 
     /// The response names the service tier that answers. What was asked for (`auto`) is repeated until that is known.
     pub(super) fn tier(&mut self, tier: &str) {
-        if !tier.is_empty() && tier != "auto" && tier.len() <= NAME_BYTES_MAX {
+        let is_news = self.tier.as_deref() != Some(tier);
+        if is_news && !tier.is_empty() && tier != "auto" && tier.len() <= NAME_BYTES_MAX {
             self.tier = Some(Arc::from(tier));
         }
     }

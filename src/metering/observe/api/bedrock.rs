@@ -241,6 +241,8 @@ fn read(event: &Envelope<'_>, tally: &mut Tally) {
     tally.tier(event.tier.0.as_ref().map(|tier| tier.kind.as_str()).unwrap_or_default());
     let usage = event.usage.0.as_ref().map(|usage| usage.figures(&mut |remark| tally.remark(remark)));
     let metrics = event.metrics.0.as_ref().map(|metrics| metrics.figures(&mut |remark| tally.remark(remark)));
+    // Models that imitate OpenAI have a usage of their own, in which none of these names is.
+    let usage = usage.filter(|figures| *figures != Figures { includes: INCLUDES, ..Figures::default() });
     if let Some(figures) = usage.or(metrics) {
         tally.usage(&figures, Standing::Last);
         tally.end();
