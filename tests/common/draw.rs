@@ -73,7 +73,7 @@ impl Drawer {
     }
 
     /// The first two accounts are opened and have money; the third is not open. Half of the accounts have lots, half of
-    /// them budgets. Half of the cases first lead a hold into a state that chance alone seldom reaches.
+    /// them budgets. Most cases first lead a hold into a state that chance alone seldom reaches.
     pub fn beginning(&mut self, now: Timestamp) -> Vec<Drawn> {
         let mut steps = Vec::new();
         for (account, turn) in self.accounts.clone().iter().zip([0, 1]) {
@@ -160,7 +160,7 @@ impl Drawer {
         Action::SetBudget { scope: scope.clone(), window: window.clone(), cap }
     }
 
-    /// Leads the first hold to where it lapsed, was sealed, or was settled.
+    /// Leads the first hold to where it lapsed, was sealed, or was settled; or makes way for the extension of another.
     fn road(&self, choice: u8, steps: &mut Vec<Drawn>) {
         let hold = hold(0);
         let command = |action| Drawn::Command(Arc::new(Command::new(self.accounts[0].clone(), action)));
@@ -190,6 +190,13 @@ impl Drawer {
                     metadata: None,
                 };
                 steps.extend([reserve, command(settle), command(refund)]);
+            }
+            6 if choice < 128 => {
+                let other = || self::hold(7);
+                let overdue = command(self.reserve(raw, hold, amount(5), amount(1)));
+                let small = command(self.reserve(raw, other(), amount(1), amount(1)));
+                let extend = command(Action::Extend { hold: other(), target: amount(8), partial: false });
+                steps.extend([overdue, Drawn::Tick(70 * SECOND), small, extend]);
             }
             _ => {}
         }
