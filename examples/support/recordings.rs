@@ -53,6 +53,7 @@ struct Counts {
     reasoning: Option<u64>,
     audio_in: Option<u64>,
     audio_out: Option<u64>,
+    web_search_requests: Option<u64>,
     /// Cohere bills less than it counts.
     billed_input: Option<u64>,
     billed_output: Option<u64>,
@@ -133,6 +134,7 @@ impl Counts {
             .with(TokenClass::AudioInput, known(self.audio_in))
             .with(TokenClass::Reasoning, thought)
             .with(TokenClass::AudioOutput, known(self.audio_out))
+            .with(TokenClass::WebSearch, known(self.web_search_requests))
             .with(
                 TokenClass::Output,
                 known(self.output_total).saturating_sub(thought).saturating_sub(known(self.audio_out)),
