@@ -10,7 +10,8 @@ pub(crate) const BATCH_COMMANDS: &str = "prepaid_batch_commands";
 pub(crate) const COMMIT_SECONDS: &str = "prepaid_commit_seconds";
 /// Counter: commits that failed, by `kind`.
 pub(crate) const COMMIT_FAILURES: &str = "prepaid_commit_failures_total";
-/// Counter: commands answered `Internal` because the database refused them alone.
+/// Counter: commands answered alone, `Internal` because the database refused them, or `Corrupt` because it could not read
+/// what they are about.
 pub(crate) const POISONED: &str = "prepaid_poisoned_commands_total";
 /// Counter: holds released because nobody was left to receive them.
 pub(crate) const UNCLAIMED: &str = "prepaid_unclaimed_reserves_total";

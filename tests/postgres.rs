@@ -633,7 +633,8 @@ async fn spooled_settlement_of_a_placed_account_lands_in_its_bucket() {
     let one = options(&database, |_| {}).await.unwrap();
     let other = Arc::new(FaultyStore::new(Arc::new(options(&database, |_| {}).await.unwrap())));
     let whale = id("whale");
-    one.place(&whale, (one.bucket(&whale) + 1) % one.buckets()).await.unwrap();
+    let elsewhere = (one.bucket(&whale) + 1) % one.buckets();
+    one.place(&whale, elsewhere).await.unwrap();
     let one = Ledger::builder().sweep_every(None).open_store(Arc::new(one)).unwrap();
     let account = one.account("whale").unwrap();
     account.open().await.unwrap();
@@ -646,7 +647,16 @@ async fn spooled_settlement_of_a_placed_account_lands_in_its_bucket() {
     other.seeded(1, FaultRates { before: 1_000, ..FaultRates::default() });
     let settled = ledger.account("whale").unwrap().settle("r", amount(3)).await;
     assert_eq!(settled.unwrap_err().kind(), ErrorKind::Spooled);
+    // Its bucket is held for a while: the one it waited in has nothing to do with it any more.
+    let mut holder = database.connect().await;
+    holder.execute("begin").await.unwrap();
+    let hold = sqlx::query("select * from prepaid.buckets where bucket = $1 for update");
+    hold.bind(i16::try_from(elsewhere).unwrap()).execute(&mut holder).await.unwrap();
+    let before = other.commits();
     other.heal();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    holder.execute("rollback").await.unwrap();
+    let tries = other.commits() - before;
     let captured = async || account.hold("r").await.unwrap().unwrap().captured;
     let landed = async {
         while captured().await != amount(3) {
@@ -655,6 +665,7 @@ async fn spooled_settlement_of_a_placed_account_lands_in_its_bucket() {
     };
     tokio::time::timeout(Duration::from_secs(30), landed).await.expect("it lands");
     ledger.close(Duration::from_secs(5)).await.unwrap();
+    assert!(tries < 20, "{tries} commits in three seconds");
     assert!(!folder.path().join("dead-letters.jsonl").exists());
 }
 

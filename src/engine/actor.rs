@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
 use super::EngineSettings;
-use super::lane::{Lane, Ticket};
+use super::lane::{Answer, Lane, Ticket};
 use super::outage::OUTAGE;
 use super::spool::Spool;
 use crate::error::{Error, ErrorKind};
@@ -250,9 +250,13 @@ impl Writer {
         let (elsewhere, tickets): (Vec<_>, Vec<_>) =
             tickets.into_iter().partition(|ticket| self.store.bucket(ticket.command.account()) != bucket);
         for ticket in elsewhere {
-            match self.lanes.get(usize::from(self.store.bucket(ticket.command.account()))) {
+            let bucket = self.store.bucket(ticket.command.account());
+            match (&ticket.answer, self.lanes.get(usize::from(bucket))) {
                 // Nobody can ask again for what is in the spool; a closed lane leaves it there.
-                Some(lane) if ticket.is_spooled() => drop(lane.push(ticket)),
+                (Answer::Spooled(spool, number), Some(lane)) => {
+                    spool.hand_over(*number, bucket);
+                    let _ = lane.push(ticket);
+                }
                 _ => {
                     let what = "account is in another bucket, ask again";
                     ticket.answer(&self.lane, Err(Error::of_store(ErrorKind::Unavailable, what, error.clone())));
@@ -301,7 +305,6 @@ mod tests {
     use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
     use tokio::sync::oneshot;
 
-    use super::super::lane::Answer;
     use super::*;
     use crate::kernel::{Action, Command, Refusal};
     use crate::model::Amount;

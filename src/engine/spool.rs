@@ -118,6 +118,16 @@ impl Spool {
         numbers.filter_map(|number| Some((*number, Arc::clone(&inner.waiting.get(number)?.command)))).collect()
     }
 
+    /// Leaves a command to another bucket, in which its account turned out to be.
+    pub(crate) fn hand_over(&self, number: u64, bucket: u16) {
+        let mut inner = self.inner();
+        inner.leave_queue(number);
+        if let Some(waiting) = inner.waiting.get_mut(&number) {
+            waiting.bucket = bucket;
+            inner.queues.entry(bucket).or_default().insert(number);
+        }
+    }
+
     /// Notes that a command has landed. Not synced: landing again changes nothing.
     pub(crate) fn landed(&self, number: u64) {
         let mut inner = self.inner();
@@ -137,8 +147,11 @@ impl Spool {
         inner.tell();
     }
 
-    /// Puts a command aside that the ledger refused, for an operator.
+    /// Puts a command aside that the ledger refused, for an operator. Once: one that was handed over may be played twice.
     pub(crate) fn dead(&self, number: u64, command: &Command, why: &str) {
+        if !self.inner().waiting.contains_key(&number) {
+            return;
+        }
         metrics::counter!(telemetry::SPOOL_DEAD).increment(1);
         tracing::error!(account = %command.account(), command = command.action().name(), why, "spooled command was refused");
         let kept = line(number, command).map(|line| serde_json::json!({ "refused": why, "command": line }));
@@ -382,7 +395,20 @@ mod tests {
         assert_eq!(holds(spool.waiting(0, 9)), ["a1", "a2", "a3"]);
         let [(number, command)] = &spool.waiting(1, 9)[..] else { panic!("one waits") };
         spool.dead(*number, command, "in this test");
+        spool.dead(*number, command, "once more");
+        assert_eq!(fs::read_to_string(folder.path().join(DEAD_LETTERS)).unwrap().lines().count(), 1);
         assert!(spool.waiting(1, 9).is_empty());
         assert_eq!(holds(spool.waiting(0, 1)), ["a1"]);
+
+        // What turns out to be another bucket's is played there, and nowhere else.
+        let (number, _) = spool.waiting(0, 1).remove(0);
+        spool.hand_over(number, 1);
+        assert_eq!(
+            (holds(spool.waiting(0, 9)), holds(spool.waiting(1, 9))),
+            (vec!["a2".into(), "a3".into()], vec!["a1".into()])
+        );
+        spool.landed(number);
+        spool.hand_over(number, 0);
+        assert_eq!((spool.waiting(0, 9).len(), spool.waiting(1, 9).len()), (2, 0));
     }
 }

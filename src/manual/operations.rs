@@ -137,7 +137,7 @@
 //! | `prepaid_above_ceiling_total` | costs above the account's ceiling |
 //! | `prepaid_spooled_total` | settlements that went to the spool: the store was away |
 //! | `prepaid_spool_commands`, `prepaid_spool_oldest_seconds`, `prepaid_spool_dead_letters_total` | settlements that did not land yet, or never will |
-//! | `prepaid_poisoned_commands_total` | a bug |
+//! | `prepaid_poisoned_commands_total` | a bug, or a row that cannot be read |
 //!
 //! How a stream `ended`: `final`, its usage came; `end`, it ended without; `error`, the upstream broke; `dropped`, the client
 //! left; `drained`, the client left and the usage came all the same. The spans are `prepaid.commit` and `prepaid.sweep`.

@@ -403,8 +403,7 @@ impl Loader<'_> {
         one(&mut arguments, missing)?;
         let mut elsewhere = false;
         for row in self.fetch(sql::SELECT_PLACED, arguments).await? {
-            let mut columns = Columns::new(&row, "placements");
-            let (account, bucket) = (columns.account_id()?, columns.get::<i16>()?);
+            let (account, bucket) = Columns::new(&row, "placements").placement()?;
             elsewhere |= bucket != self.bucket;
             self.store.learn_placement(account, bucket)?;
         }

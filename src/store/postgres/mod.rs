@@ -179,9 +179,8 @@ impl PostgresStore {
             options,
         };
         for row in &found.placements {
-            let mut columns = Columns::new(row, "placements");
-            let account = columns.account_id()?;
-            store.learn_placement(account, columns.get()?)?;
+            let (account, bucket) = Columns::new(row, "placements").placement()?;
+            store.learn_placement(account, bucket)?;
         }
         Ok(store)
     }
@@ -206,8 +205,8 @@ impl PostgresStore {
         let mut arguments = PgArguments::default();
         one(&mut arguments, vec![account.as_str()])?;
         for row in self.fetch(&mut session, sql::SELECT_PLACED, arguments).await? {
-            let mut columns = Columns::new(&row, "placements");
-            self.learn_placement(columns.account_id()?, columns.get()?)?;
+            let (account, bucket) = Columns::new(&row, "placements").placement()?;
+            self.learn_placement(account, bucket)?;
         }
         if self.bucket(account) != from {
             return Err(StoreError::new(StoreErrorKind::Contended, "account was placed meanwhile, ask again"));

@@ -75,14 +75,10 @@ impl<'a> Reading<'a> {
         }
         let mut arguments = PgArguments::default();
         one(&mut arguments, vec![id.as_str()])?;
-        let read = |row: &PgRow| {
-            let mut columns = Columns::new(row, "placements");
-            columns.account_id()?;
-            columns.get::<i16>()
-        };
+        let read = |row: &PgRow| Columns::new(row, "placements").placement();
         match self.collect(sql::SELECT_PLACED, arguments, read).await?.pop() {
-            Some(bucket) if bucket != self.bucket => {
-                self.store.learn_placement(id.clone(), bucket)?;
+            Some((account, bucket)) if bucket != self.bucket => {
+                self.store.learn_placement(account, bucket)?;
                 self.bucket = bucket;
                 self.account_here(id).await
             }

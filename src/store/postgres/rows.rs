@@ -122,6 +122,11 @@ impl<'r> Columns<'r> {
         self.map(|id: &str| AccountId::new(id))
     }
 
+    /// An account, and the bucket it was placed in.
+    pub(super) fn placement(&mut self) -> Result<(AccountId, i16), StoreError> {
+        Ok((self.account_id()?, self.get()?))
+    }
+
     pub(super) fn hold_id(&mut self) -> Result<HoldId, StoreError> {
         let request = self.map(|id: &str| RequestId::new(id))?;
         let attempt = self.number()?;

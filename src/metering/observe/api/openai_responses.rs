@@ -180,10 +180,9 @@ impl Responses {
         if response.status.as_str() == "failed" {
             tally.failed();
         }
-        // The items once more, all of them; some leave them out.
-        let before = std::mem::take(&mut self.searches);
+        // The items once more, all of them; some leave them out, and what was seen before stands.
+        self.searches = 0;
         self.ran(&response.output.0, tally);
-        self.searches = self.searches.max(before);
         if let Some(usage) = &response.usage.0 {
             let figures = usage.figures(&mut |remark| tally.remark(remark));
             tally.usage(&figures, Standing::Last);
