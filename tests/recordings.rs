@@ -379,6 +379,22 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks(3).flat_map(group).collect()
 }
 
+/// A stream of responses says its items as they are done, and mostly once more at its end.
+#[test]
+fn searches_that_a_stream_says_twice_are_counted_once() {
+    let item = r#"{"type":"web_search_call","action":{"type":"search"}}"#;
+    let done = format!("data: {{\"type\":\"response.output_item.done\",\"item\":{item}}}\n\n");
+    for output in [format!(r#""output":[{item},{item}],"#), String::new()] {
+        let usage = r#""usage":{"input_tokens":5,"output_tokens":7}"#;
+        let mut observer = ApiObserver::new(Api::OpenAiResponses);
+        observer.feed(done.repeat(2).as_bytes());
+        let last = format!("data: {{\"type\":\"response.completed\",\"response\":{{{output}{usage}}}}}\n\n");
+        observer.feed(last.as_bytes());
+        assert!(observer.is_final());
+        assert_eq!(units_of(&observer.report().usage), "web_search=2", "{last}");
+    }
+}
+
 #[test]
 fn invoked_model_that_counts_caches_as_openai_does_pays_for_them_once() {
     const USAGE: &str =
