@@ -485,6 +485,27 @@ async fn running_hold_outlives_a_jump_of_the_clock_and_a_forsaken_one_lapses_aft
     scene.audited().await;
 }
 
+/// The jump is seen while somebody else's lock keeps everything from being written. Processes that start afterwards do not
+/// know of it but by the bucket's row.
+#[tokio::test]
+async fn jump_of_the_clock_in_an_outage_is_written_down_after_it() {
+    let scene = Scene::with(|builder| builder.sweep_every(Some(Duration::from_secs(1)))).await;
+    let _ = scene.open_hold("r").await.detach();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    scene.store.seeded(1, FaultRates { contended: 1_000, ..FaultRates::default() });
+    assert_eq!(scene.alice.deposit("d", amount(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    scene.clock.advance(Duration::from_secs(60 * 60));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    scene.store.heal();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let other = Ledger::builder().sweep_every(None).open_store(scene.store.clone()).unwrap();
+    assert_eq!(other.sweep().await.unwrap(), 0);
+    assert_eq!(state(&scene.alice, "r").await, Some(HoldState::Open), "it is judged later");
+    scene.minutes(17).await;
+    assert_eq!(state(&scene.alice, "r").await, Some(HoldState::Lapsed));
+    scene.audited().await;
+}
+
 /// With short leases a small jump is one too, and the time away is as short.
 #[tokio::test]
 async fn time_away_after_a_jump_follows_the_lease() {

@@ -170,8 +170,11 @@ impl Writer {
                 return Err(Unwritten::Out(error));
             }
             tickets = self.dismiss(tickets, &error, unknown).await;
-            if tickets.is_empty() {
-                return if self.is_out() { Err(Unwritten::Out(error)) } else { Ok(()) };
+            if tickets.is_empty() && self.is_out() {
+                return Err(Unwritten::Out(error));
+            }
+            if tickets.is_empty() && self.holiday.is_none() {
+                return Ok(());
             }
             sleep(backoff).await;
             backoff = backoff.saturating_mul(2).min(BACKOFF_MAX);

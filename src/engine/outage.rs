@@ -91,7 +91,8 @@ impl Writer {
         waiting
     }
 
-    /// Writes what waits since the outage, before anything that came later: the spool first.
+    /// Writes what waits since the outage, before anything that came later: the spool first. So does a pause that was asked
+    /// for meanwhile: other processes know of it by the bucket's row alone.
     pub(super) async fn catch_up(&mut self) -> Result<(), StoreError> {
         while let Some(spool) = &self.spool {
             let waiting = spool.waiting(self.lane.bucket(), self.settings.batch);
@@ -102,7 +103,7 @@ impl Writer {
             self.write(tickets).await?;
         }
         let kept_back = std::mem::take(&mut self.kept_back);
-        if kept_back.is_empty() { Ok(()) } else { self.write(kept_back).await }
+        if kept_back.is_empty() && self.holiday.is_none() { Ok(()) } else { self.write(kept_back).await }
     }
 
     /// Puts commands into the spool. Answers them as they wait there.
