@@ -1,10 +1,10 @@
 //! Spread over machines by Citus, the ledger does what it says of buckets: each is one machine's.
 //!
-//! `PREPAID_CITUS` names a coordinator (`postgres://USER@HOST:PORT/DATABASE`, a superuser in a database with the extension);
-//! without it there is nothing to see, and each test says so (`--nocapture` shows it):
+//! No package has a Citus of several machines, so these tests run only where they are asked for by name, and `PREPAID_CITUS`
+//! names a coordinator (`postgres://USER@HOST:PORT/DATABASE`, a superuser in a database with the extension):
 //!
 //! ```sh
-//! PREPAID_CITUS='postgres://postgres@127.0.0.1/postgres' cargo test --all-features --test citus -- --nocapture
+//! PREPAID_CITUS='postgres://postgres@127.0.0.1/postgres' cargo test --all-features --test citus
 //! ```
 //!
 //! What is true of every PostgreSQL is tested there by naming it in `PREPAID_POSTGRES` too. All tests of `store_postgres`,
@@ -15,6 +15,7 @@
 
 mod common;
 
+use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,19 +33,16 @@ use common::postgres::Database;
 const BUCKETS: &str = "buckets=8";
 
 /// The coordinator that was named.
-fn coordinator() -> Option<PgConnectOptions> {
-    let Ok(url) = std::env::var("PREPAID_CITUS") else {
-        println!("PREPAID_CITUS names no coordinator: nothing to see");
-        return None;
-    };
-    Some(url.parse().expect("PREPAID_CITUS is a url"))
+fn coordinator() -> PgConnectOptions {
+    let url = env::var("PREPAID_CITUS").expect("PREPAID_CITUS names a coordinator, postgres://USER@HOST:PORT/DATABASE");
+    url.parse().expect("PREPAID_CITUS is a url")
 }
 
 /// A database of it, in which nothing is yet.
-async fn database() -> Option<Database> {
-    let database = Database::on(&coordinator()?).await;
+async fn database() -> Database {
+    let database = Database::on(&coordinator()).await;
     assert!(!database.workers().is_empty(), "PREPAID_CITUS names a coordinator without workers");
-    Some(database)
+    database
 }
 
 async fn number(database: &Database, statement: &'static str) -> i64 {
@@ -104,7 +102,7 @@ const TABLES: &str = "select count(*) from pg_tables where schemaname = 'prepaid
 
 #[tokio::test]
 async fn every_table_is_spread_by_bucket_or_copied_to_each_machine() {
-    let Some(database) = database().await else { return };
+    let database = database().await;
     PostgresStore::open(&database.url_with(BUCKETS)).await.unwrap();
     assert_eq!((number(&database, SPREAD).await, number(&database, COPIED).await), (9, 3));
     assert_eq!(number(&database, TABLES).await, 12);
@@ -116,7 +114,7 @@ async fn statement_of_a_bucket_is_one_machines() {
     const SINGLE: &str = "select sum(query_execution_single_shard)::bigint from citus_stat_counters";
     const MULTIPLE: &str =
         "select query_execution_multi_shard from citus_stat_counters where name = current_database()";
-    let Some(database) = database().await else { return };
+    let database = database().await;
     let name = database.options().get_database().unwrap().to_owned();
     database.run(&format!("alter database {name} set citus.enable_stat_counters = on")).await;
     let ledger = Ledger::open(&database.url_with(BUCKETS)).await.unwrap();
@@ -137,7 +135,7 @@ async fn statement_of_a_bucket_is_one_machines() {
 #[tokio::test]
 async fn batch_is_committed_in_one_phase() {
     const IN_TWO_PHASES: &str = "select pg_stat_get_tuples_inserted('pg_dist_transaction'::regclass)";
-    let Some(database) = database().await else { return };
+    let database = database().await;
     let store = PostgresStore::open(&database.url_with(BUCKETS)).await.unwrap();
     store.place(&"whale".parse().unwrap(), store.bucket(&"whale".parse().unwrap()) ^ 1).await.unwrap();
     close(&database, Ledger::builder().open_store(Arc::new(store)).unwrap()).await;
@@ -153,7 +151,7 @@ async fn batch_is_committed_in_one_phase() {
 /// What a machine is told to lose by itself it keeps, when the ledger commits there.
 #[tokio::test]
 async fn asynchronous_commits_of_machines_are_made_synchronous() {
-    let Some(database) = database().await else { return };
+    let database = database().await;
     for worker in database.workers() {
         let name = worker.get_database().unwrap();
         let asynchronous = format!("alter database {name} set synchronous_commit = off");
@@ -173,7 +171,7 @@ async fn asynchronous_commits_of_machines_are_made_synchronous() {
 
 #[tokio::test]
 async fn killed_sessions_of_machines_lose_no_answered_command() {
-    let Some(database) = database().await else { return };
+    let database = database().await;
     let ledger = Ledger::open(&database.url_with(BUCKETS)).await.unwrap();
     let accounts = funded(&ledger).await;
     let mut killers = join_all(database.workers().iter().map(|worker| async { worker.connect().await.unwrap() })).await;
@@ -206,8 +204,7 @@ async fn deposit(account: AccountHandle, round: u32) {
 /// The statement that spreads a ledger may be run when the extension comes later than the ledger.
 #[tokio::test]
 async fn ledger_that_is_older_than_the_extension_is_spread_by_hand() {
-    let Some(coordinator) = coordinator() else { return };
-    let mut database = Database::unspread(&coordinator).await;
+    let mut database = Database::unspread(&coordinator()).await;
     let ledger = Ledger::open(&database.url_with(BUCKETS)).await.unwrap();
     let accounts = funded(&ledger).await;
     ledger.close(Duration::ZERO).await.unwrap();
