@@ -29,6 +29,7 @@ use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestCa
 use common::draw::{Case, cases};
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 use common::draw::{Drawer, Drawn};
+use common::forgetful::Forgetful;
 use common::player::{Cell, Player};
 
 const STEPS: usize = 48;
@@ -105,6 +106,33 @@ fn sqlite_answers_and_keeps_what_memory_does() {
         })
     });
     assert!(outcome.is_ok(), "PREPAID_SEED={seed} PREPAID_SQLITE_CASES={count}\n{}", outcome.unwrap_err());
+}
+
+/// An account that let go of its past answers as one that keeps all of it, but to what was final then: that is too old.
+///
+/// `PREPAID_FORGETFUL_CASES` says how many cases (2,000 by default).
+#[test]
+fn past_that_went_changes_no_answer_but_to_what_is_too_old() {
+    let count = common::number("PREPAID_FORGETFUL_CASES", 2_000);
+    let seed = seed();
+    println!("PREPAID_SEED={seed} PREPAID_FORGETFUL_CASES={count}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let met = std::cell::Cell::new([0; 2]);
+    let outcome = run(seed, 0, count, |case| {
+        runtime.block_on(async {
+            let clock = Arc::new(ManualClock::default());
+            let store = MemoryStore::new(LedgerId([7; 16]), clock.clone());
+            let mut forgetful = Forgetful::new(Arc::new(store), clock);
+            let played = forgetful.play(case).await;
+            let [entries, asked] = met.get();
+            met.set([entries + forgetful.met[0], asked + forgetful.met[1]]);
+            played.map_err(|error| format!("{error}\n{}", forgetful.log.join("\n")))
+        })
+    });
+    assert!(outcome.is_ok(), "PREPAID_SEED={seed} PREPAID_FORGETFUL_CASES={count}\n{}", outcome.unwrap_err());
+    let [entries, asked] = met.get();
+    println!("{count} cases, {entries} entries went, {asked} commands about what is too old");
+    assert!(count < 1_000 || entries.min(asked) > count, "the lists let go of next to nothing: {entries}, {asked}");
 }
 
 /// What cases met, all together.

@@ -220,7 +220,8 @@ impl Drawer {
         Drawn::Command(command)
     }
 
-    fn account(&self, choice: u8) -> &AccountId {
+    /// One of the accounts, the first ones more often.
+    pub fn account(&self, choice: u8) -> &AccountId {
         match choice % 8 {
             0..=4 => &self.accounts[0],
             5 | 6 => &self.accounts[1],

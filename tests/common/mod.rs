@@ -6,6 +6,7 @@ pub mod checked;
 pub mod child;
 pub mod draw;
 pub mod fitting;
+pub mod forgetful;
 pub mod history;
 pub mod one;
 pub mod places;

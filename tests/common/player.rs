@@ -30,9 +30,10 @@ pub struct Player {
     pub log: Vec<String>,
 }
 
-struct Expected {
-    command: Arc<Command>,
-    answer: Result<Outcome, Refusal>,
+/// What the model says of a command.
+pub struct Expected {
+    pub command: Arc<Command>,
+    pub answer: Result<Outcome, Refusal>,
     hold: Option<HoldModel>,
     balance: Option<(i128, i128, i128)>,
 }
@@ -88,16 +89,12 @@ impl Player {
 
     /// Asks the model.
     fn expect(&mut self, command: &Arc<Command>) -> Expected {
-        let find = |model: &Model| Some(model.account(command.account())?.hold(command.action().hold()?)?.clone());
-        let before = find(&self.model).map_or_else(|| "Absent".to_owned(), |hold| format!("{:?}", hold.state));
-        let answer = self.model.run(command, self.clock.now());
-        let name = answer.as_ref().map_or_else(Refusal::name, |outcome| outcome.name());
+        let before =
+            named(&self.model, command).map_or_else(|| "Absent".to_owned(), |hold| format!("{:?}", hold.state));
+        let expected = Expected::by(&mut self.model, command, self.clock.now());
+        let name = expected.answer.as_ref().map_or_else(Refusal::name, |outcome| outcome.name());
         self.cells.insert((before, command.action().name(), name));
-        let balance = self.model.account(command.account()).map(|account| {
-            let totals = account.totals();
-            (totals.available, totals.held, account.spendable(None, self.clock.now()).clamp(-(1 << 59), 1 << 59))
-        });
-        Expected { command: Arc::clone(command), answer, hold: find(&self.model), balance }
+        expected
     }
 
     /// Commits a batch and compares everything.
@@ -215,8 +212,23 @@ impl Player {
     }
 }
 
+/// The hold a command names.
+fn named(model: &Model, command: &Command) -> Option<HoldModel> {
+    model.account(command.account())?.hold(command.action().hold()?).cloned()
+}
+
 impl Expected {
-    fn compare(&self, reply: &Reply) -> Result<(), String> {
+    /// Asks the model, which goes on from there.
+    pub fn by(model: &mut Model, command: &Arc<Command>, now: Timestamp) -> Self {
+        let answer = model.run(command, now);
+        let balance = model.account(command.account()).map(|account| {
+            let totals = account.totals();
+            (totals.available, totals.held, account.spendable(None, now).clamp(-(1 << 59), 1 << 59))
+        });
+        Self { command: Arc::clone(command), answer, hold: named(model, command), balance }
+    }
+
+    pub fn compare(&self, reply: &Reply) -> Result<(), String> {
         if reply.answer != self.answer {
             return Err(format!("{:?}: expected {:?}, got {:?}", self.command, self.answer, reply.answer));
         }
