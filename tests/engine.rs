@@ -195,6 +195,24 @@ async fn what_waits_goes_into_one_commit_and_a_refusal_in_it_is_its_own() {
 }
 
 #[tokio::test]
+async fn whoever_asks_again_once_answered_shares_a_commit_with_those_who_wait() {
+    let scene = Scene::new().await;
+    let first = scene.stall().await;
+    let alice = scene.alice.clone();
+    let again = tokio::spawn(async move {
+        first.await.unwrap();
+        alice.deposit("again", amount(1)).await.unwrap();
+    });
+    let before = scene.store.commits();
+    let ask = async |alice: AccountHandle, number| alice.deposit(format!("d{number}"), amount(1)).await.unwrap();
+    let waiting = scene.queued(0..4, ask).await;
+    scene.store.let_in();
+    join_all(waiting).await;
+    again.await.unwrap();
+    assert_eq!(scene.store.commits() - before, 1);
+}
+
+#[tokio::test]
 async fn poisonous_command_is_found_by_halving_and_the_others_land() {
     let scene = Scene::new().await;
     scene.store.poison(HoldId::new("r63", 1).unwrap());

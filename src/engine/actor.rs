@@ -87,6 +87,8 @@ pub(super) struct Writer {
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// So many commands fill a batch: from there on one more batch costs less than what it has to write.
+const MANY: usize = 128;
 /// What the database refuses twice, or cannot read twice, is refused for good.
 const REFUSALS_MAX: u32 = 2;
 
@@ -201,11 +203,13 @@ impl Writer {
         self.store.commit(self.lane.bucket(), Arc::default()).await.is_ok()
     }
 
-    /// Tells everybody. While more waits, beside the next commit: telling a thousand callers takes as long as writing a
-    /// hundred rows. What comes from the spool is told at once, because the spool is read again next.
+    /// Tells everybody. A few get time to come back with what they want next; many are told beside the next commit while more
+    /// waits, because telling a thousand takes as long as writing a hundred rows. What comes from the spool is told at
+    /// once, because the spool is read again next.
     async fn answer(&mut self, tickets: Vec<Ticket>, replies: Vec<Reply>) {
         self.answered().await;
-        let beside = self.lane.is_waiting() && !tickets.iter().any(Ticket::is_spooled);
+        let many = tickets.len() > MANY && self.lane.is_waiting();
+        let beside = many && !tickets.iter().any(Ticket::is_spooled);
         let lane = Arc::clone(&self.lane);
         let tell = move || {
             count(&tickets, &replies);
@@ -215,6 +219,7 @@ impl Writer {
             self.answering = Some(tokio::spawn(async move { tell() }));
         } else {
             tell();
+            self.lane.gather(MANY).await;
         }
     }
 

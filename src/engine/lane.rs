@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::Kept;
@@ -85,6 +86,8 @@ pub(super) struct Taken {
 
 /// Reports, renewals and the close that one running hold may have in the queue at once.
 const PLACES_PER_HOLD: usize = 3;
+/// How often the lane's task gives way for callers to come back.
+const TURNS: u32 = 3;
 
 impl Lane {
     pub(super) fn new(bucket: u16, increasing_max: usize) -> Self {
@@ -175,6 +178,21 @@ impl Lane {
     /// Whether a command waits.
     pub(super) fn is_waiting(&self) -> bool {
         !self.queue().waiting.is_empty()
+    }
+
+    /// Lets whoever was just answered come back, so that they go into the next batch and not into the one after: gives way to
+    /// other tasks as long as that brings more, until there is `enough`, and only a few times, because some of them may
+    /// take long.
+    pub(super) async fn gather(&self, enough: usize) {
+        let mut before = 0;
+        for _ in 0..TURNS {
+            yield_now().await;
+            let waiting = self.queue().waiting.len();
+            if waiting <= before || waiting >= enough {
+                return;
+            }
+            before = waiting;
+        }
     }
 
     /// Waits for commands and takes at most `max` of them; none once the lane is closed and empty.
@@ -314,5 +332,30 @@ mod tests {
         seal(&lane);
         seal(&lane);
         assert_eq!(waiting.now_or_never(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_back_at_once_is_gathered_and_nobody_is_waited_for() {
+        let comes = |lane: &Arc<Lane>, after: u32| {
+            let lane = Arc::clone(lane);
+            tokio::spawn(async move {
+                for _ in 0..after {
+                    yield_now().await;
+                }
+                seal(&lane);
+            });
+        };
+        let gathered = async |after: &[u32], enough| {
+            let lane = Arc::new(Lane::new(0, 8));
+            seal(&lane);
+            after.iter().for_each(|after| comes(&lane, *after));
+            lane.gather(enough).await;
+            taken(&lane, 128).await
+        };
+        assert_eq!(gathered(&[], 128).await, 1);
+        assert_eq!(gathered(&[0, 0, 1], 128).await, 4);
+        assert_eq!(gathered(&[0, 0, 1], 3).await, 3, "three are enough");
+        assert_eq!(gathered(&[0, 9], 128).await, 2, "a turn that brings nobody is the last");
+        assert_eq!(gathered(&[0, 1, 2, 3, 4, 5], 128).await, 4, "there is a last turn");
     }
 }
