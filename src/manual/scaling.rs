@@ -22,18 +22,18 @@
 //! small, and small batches cost more per command. The default, 2, is for one server of a few cores; choose as many as the
 //! server will ever have cores, or, to be spread over machines, as many as all of them together.
 //!
-//! What `cargo bench --bench fleet --features postgres -- --study` says on a busy machine of two cores that it shares with
-//! the server: 1,024 callers in all and 10,000 accounts, medians of 3 to 11 rounds, with 0 and 1 ms added to each round trip.
-//! Compared round by round, 16 processes have the same p99 with 1 and 2, and with 4 one that is 1.2 and 1.5 times as high.
+//! What `cargo bench --bench fleet --features postgres -- --study` says on a machine of two cores that it shares with the
+//! server: 1,024 callers in all and 10,000 accounts, medians of 3 rounds, with 0 and 1 ms added to each round trip.
 //!
 //! | buckets | 16 processes: p99, ms | pairs/s | commands a batch | 4 processes: p99, ms | pairs/s | 1 process: p99, ms | pairs/s |
 //! |---|---|---|---|---|---|---|---|
-//! | 1 | 912, 699 | 2,134, 1,792 | 31 | 304, 272 | 3,584, 3,200 | 139, 127 | 5,689, 5,632 |
-//! | 2 | 897, 663 | 2,273, 1,838 | 15 | 268, 194 | 5,320, 5,408 | 100, 100 | 8,496, 10,305 |
-//! | 4 | 1,069, 861 | 1,619, 1,657 | 7 | 233, 162 | 5,138, 6,442 | 82, 84 | 11,317, 11,696 |
-//! | 8 | 857, 992 | 1,362, 1,386 | 4 | 239, 190 | 4,206, 5,052 | 101, 93 | 8,752, 9,044 |
-//! | 32 | 1,609, 1,817 | 452, 443 | 1.4 | 374, 378 | 2,524, 2,091 | 221, 186 | 3,271, 3,937 |
-//! | 128 | 1,739, 1,843 | 430, 204 | 1.0 | 906, 905 | 783, 816 | 537, 530 | 1,307, 1,344 |
+//! | 1 | 633, 747 | 3,344, 1,952 | 59 | 210, 273 | 4,696, 3,459 | 81, 87 | 8,875, 7,509 |
+//! | 2 | 686, 1,001 | 3,070, 1,722 | 25 | 152, 250 | 7,335, 4,744 | 59, 74 | 12,646, 9,095 |
+//! | 4 | 1,292, 1,681 | 1,758, 1,165 | 11 | 198, 418 | 6,187, 4,278 | 65, 78 | 13,382, 10,119 |
+//! | 8 | 1,446, 1,973 | 1,131, 830 | 6 | 202, 392 | 4,597, 4,137 | 89, 103 | 10,533, 8,278 |
+//!
+//! With 32 or 128 buckets, 16 processes write hardly more than a command a batch, and a quarter as many pairs or fewer than
+//! with 2; where the server is slow, some of them gave up.
 //!
 //! An account as large as all others together slows its neighbours down. Place it, before it is opened, into a bucket of
 //! its own with [`PostgresStore::place`](crate::store::postgres::PostgresStore::place), and keep that bucket free of others by placing no one else there; the
