@@ -63,14 +63,13 @@ pub(crate) async fn study(server: &PgConnectOptions, plan: Plan<'_>) -> Result<V
             make(&mut admin, DATABASE).await?;
             open(&near, MANY, Some(cell.buckets), Credit::Plain).await?.close().await?;
             match together(url, cell.processes, plan.span).await {
-                Ok(run) => cell.runs.push(run),
-                // A fleet that gives up is an answer too, and no reason to throw away what the others came to.
-                Err(error) => {
-                    eprintln!("{} processes on {} buckets: {error}", cell.processes, cell.buckets);
-                    continue;
+                Ok(run) => {
+                    cell.runs.push(run);
+                    cell.batches.push(batch(&near).await?);
                 }
+                // A fleet that gives up is an answer too, and no reason to throw away what the others came to.
+                Err(error) => eprintln!("{} processes on {} buckets: {error}", cell.processes, cell.buckets),
             }
-            cell.batches.push(batch(&near).await?);
         }
     }
     remove(&mut admin, DATABASE).await?;

@@ -15,6 +15,9 @@ use prepaid::{AccountId, Ledger, Refusal, Timestamp};
 use super::draw::{Case, Drawer, Drawn, Raw};
 use super::player::Expected;
 
+/// Why a case failed.
+pub type Failure = Box<dyn std::error::Error>;
+
 /// A store, its clock, and the model beside it.
 pub struct Forgetful {
     store: Arc<dyn Store>,
@@ -37,7 +40,7 @@ impl Forgetful {
     }
 
     /// Plays a whole case.
-    pub async fn play(&mut self, case: &Case) -> Result<(), String> {
+    pub async fn play(&mut self, case: &Case) -> Result<(), Failure> {
         let mut drawer = Drawer::new(case, "a");
         for step in drawer.beginning(self.clock.now()) {
             self.take(step).await?;
@@ -49,11 +52,11 @@ impl Forgetful {
                 self.let_go(drawer.account(raw.account), *raw).await?;
             }
         }
-        let audit = self.ledger.audit().await.map_err(|error| error.to_string())?;
-        if audit.is_clean() { Ok(()) } else { Err(format!("audit: {audit}")) }
+        let audit = self.ledger.audit().await?;
+        if audit.is_clean() { Ok(()) } else { Err(format!("audit: {audit}").into()) }
     }
 
-    async fn take(&mut self, step: Drawn) -> Result<(), String> {
+    async fn take(&mut self, step: Drawn) -> Result<(), Failure> {
         match step {
             // Forward only: a checkpoint is an entry too, and behind its time an account does not go back.
             Drawn::Tick(micros) => {
@@ -66,9 +69,9 @@ impl Forgetful {
         }
     }
 
-    async fn run(&mut self, command: &Arc<Command>) -> Result<(), String> {
+    async fn run(&mut self, command: &Arc<Command>) -> Result<(), Failure> {
         let batch = Arc::new(Batch::new(vec![Arc::clone(command)]));
-        let reply = self.store.commit(0, batch).await.map_err(|error| error.to_string())?.remove(0);
+        let reply = self.store.commit(0, batch).await?.remove(0);
         self.log.push(format!("{} {:?} -> {:?}", command.account(), command.action(), reply.answer));
         let operation = command.operation().map(|(key, _)| key);
         if command.hold_key().into_iter().chain(operation).any(|key| self.gone.contains(&key)) {
@@ -77,33 +80,33 @@ impl Forgetful {
                 Err(Refusal::TooOld) => Ok(()),
                 // Another reason may come first; the model, which has it all, must not have heard of it.
                 answer if answer.is_err() && self.model.clone().run(command, self.clock.now()) == *answer => Ok(()),
-                answer => Err(format!("{command:?}: expected to be too old, got {answer:?}")),
+                answer => Err(format!("{command:?}: expected to be too old, got {answer:?}").into()),
             };
         }
-        Expected::by(&mut self.model, command, self.clock.now()).compare(&reply)
+        Ok(Expected::by(&mut self.model, command, self.clock.now()).compare(&reply)?)
     }
 
-    /// Archives what an account did until some time ago, and most often lets go of it.
-    async fn let_go(&mut self, account: &AccountId, raw: Raw) -> Result<(), String> {
+    /// Archives what an account did until some time ago, and half of the time lets go of the entries at once.
+    async fn let_go(&mut self, account: &AccountId, raw: Raw) -> Result<(), Failure> {
         if self.model.account(account).is_none() {
             return Ok(());
         }
-        let account = self.ledger.account(account.clone()).map_err(|error| error.to_string())?;
+        let account = self.ledger.account(account.clone())?;
         let ago = [-1, 0, 70, 170][usize::from(raw.other % 4)] * 1_000_000;
         let mut file = Vec::new();
         let before = Timestamp::from_micros(self.clock.now().as_micros() - ago);
-        let archive = account.archive(before, &mut file).await.map_err(|error| error.to_string())?;
+        let archive = account.archive(before, &mut file).await?;
         let Some(archive) = archive else { return Ok(()) };
-        verify(&file[..]).map_err(|error| error.to_string())?;
-        let rows = Rows::of_bucket(&*self.store, 0).await.map_err(|error| error.to_string())?;
-        let number = account.view().await.map_err(|error| error.to_string())?.number;
+        verify(&file[..])?;
+        let rows = Rows::of_bucket(&*self.store, 0).await?;
+        let number = account.view().await?.number;
         let old = rows.entries.iter().filter(|entry| entry.account_number == number && entry.seq <= archive.until());
         self.gone.extend(old.filter_map(|entry| entry.operation()));
         let closed =
             rows.holds.iter().filter(|hold| hold.account_number == number && hold.is_closed_over(archive.until()));
         self.gone.extend(closed.map(|hold| hold.key));
-        account.checkpoint(&archive).await.map_err(|error| error.to_string())?;
-        let pruned = if raw.flags & 4 == 0 { account.prune().await.map_err(|error| error.to_string())? } else { 0 };
+        account.checkpoint(&archive).await?;
+        let pruned = if raw.flags & 4 == 0 { account.prune().await? } else { 0 };
         self.met[0] += pruned;
         self.log.push(format!("{} archived until {}, {pruned} pruned", account.id(), archive.until()));
         Ok(())

@@ -32,8 +32,8 @@ pub struct Player {
 
 /// What the model says of a command.
 pub struct Expected {
-    pub command: Arc<Command>,
-    pub answer: Result<Outcome, Refusal>,
+    command: Arc<Command>,
+    answer: Result<Outcome, Refusal>,
     hold: Option<HoldModel>,
     balance: Option<(i128, i128, i128)>,
 }
