@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(gathered(&[], 128).await, 1);
         assert_eq!(gathered(&[0, 0, 1], 128).await, 4);
         assert_eq!(gathered(&[0, 0, 1], 3).await, 3, "three are enough");
-        assert_eq!(gathered(&[0, 9], 128).await, 2, "a turn that brings nobody is the last");
+        assert_eq!(gathered(&[0, 2], 128).await, 2, "a turn that brings nobody is the last");
         assert_eq!(gathered(&[0, 1, 2, 3, 4, 5], 128).await, 4, "there is a last turn");
     }
 }
