@@ -32,8 +32,8 @@
 //! | 4 | 1,292, 1,681 | 1,758, 1,165 | 11 | 198, 418 | 6,187, 4,278 | 65, 78 | 13,382, 10,119 |
 //! | 8 | 1,446, 1,973 | 1,131, 830 | 6 | 202, 392 | 4,597, 4,137 | 89, 103 | 10,533, 8,278 |
 //!
-//! With 32 or 128 buckets, 16 processes write hardly more than a command a batch, and a quarter as many pairs or fewer than
-//! with 2; where the server is slow, some of them gave up.
+//! With 32 or 128 buckets, 16 processes write one or two commands a batch, and a seventh as many pairs as with 2 or fewer;
+//! with 128, some of them give up where the server is slow.
 //!
 //! An account as large as all others together slows its neighbours down. Place it, before it is opened, into a bucket of
 //! its own with [`PostgresStore::place`](crate::store::postgres::PostgresStore::place), and keep that bucket free of others by placing no one else there; the
