@@ -27,13 +27,14 @@
 //!
 //! | buckets | 16 processes: p99, ms | pairs/s | commands a batch | 4 processes: p99, ms | pairs/s | 1 process: p99, ms | pairs/s |
 //! |---|---|---|---|---|---|---|---|
-//! | 1 | 633, 747 | 3,344, 1,952 | 59 | 210, 273 | 4,696, 3,459 | 81, 87 | 8,875, 7,509 |
-//! | 2 | 686, 1,001 | 3,070, 1,722 | 25 | 152, 250 | 7,335, 4,744 | 59, 74 | 12,646, 9,095 |
-//! | 4 | 1,292, 1,681 | 1,758, 1,165 | 11 | 198, 418 | 6,187, 4,278 | 65, 78 | 13,382, 10,119 |
-//! | 8 | 1,446, 1,973 | 1,131, 830 | 6 | 202, 392 | 4,597, 4,137 | 89, 103 | 10,533, 8,278 |
+//! | 1 | 134, 504 | 10,768, 3,968 | 62 | 84, 101 | 14,752, 7,129 | 29, 36 | 29,184, 18,688 |
+//! | 2 | 152, 304 | 9,946, 3,759 | 27 | 63, 101 | 20,204, 9,759 | 23, 32 | 36,616, 22,076 |
+//! | 4 | 325, 632 | 5,677, 3,045 | 12 | 65, 110 | 18,687, 10,340 | 25, 28 | 36,632, 26,294 |
+//! | 8 | 288, 682 | 4,252, 2,636 | 6 | 66, 101 | 14,598, 9,219 | 28, 40 | 32,809, 20,984 |
+//! | 32 | 652, 2,292 | 1,620, 917 | 2 | 134, 228 | 6,707, 3,718 | 41, 111 | 20,737, 7,587 |
+//! | 128 | 1,100, 2,415 | 980, 276 | 1 | 360, 670 | 2,542, 1,292 | 100, 372 | 8,219, 2,168 |
 //!
-//! With 32 or 128 buckets, 16 processes write one or two commands a batch, and a seventh as many pairs as with 2 or fewer;
-//! with 128, some of them give up where the server is slow.
+//! Of a server of half the speed the numbers are half as good, and with 16 processes 1 bucket does as well as 2.
 //!
 //! An account as large as all others together slows its neighbours down. Place it, before it is opened, into a bucket of
 //! its own with [`PostgresStore::place`](crate::store::postgres::PostgresStore::place), and keep that bucket free of others by placing no one else there; the
