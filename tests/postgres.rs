@@ -19,6 +19,7 @@ use prepaid::store::{Store, StoreError, StoreErrorKind};
 use prepaid::testing::{FaultRates, FaultyStore, ManualClock, Rows};
 use prepaid::{AccountId, Asset, ErrorKind, Ledger, Outcome, Timestamp};
 use sqlx::{ConnectOptions, Connection, Executor};
+use tokio::io::AsyncWriteExt;
 
 use common::one::{amount, hold, measured, operation};
 use common::postgres::{Database, Gate, Server};
@@ -262,6 +263,24 @@ async fn failed_statement_takes_the_whole_batch_back() {
         database.run("alter table prepaid.entries drop constraint poison").await;
         assert_eq!(commit(&store, vec![deposit(&name, "good", 5)]).await.unwrap(), ["Ok"]);
     }
+}
+
+/// A pooler that is out of connections says so by any code it likes, as Supabase's does.
+#[tokio::test]
+async fn whoever_is_not_let_in_may_ask_again() {
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = door.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut caller, _)) = door.accept().await {
+            caller.readable().await.unwrap();
+            let fields = b"SFATAL\0VFATAL\0CXX000\0Mmax clients reached\0\0";
+            let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+            caller.write_all(&[b"E".as_slice(), &length, fields].concat()).await.unwrap();
+        }
+    });
+    let error = PostgresStore::open(&format!("postgres://u@{address}/d?sslmode=disable")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(error.to_string().contains("max clients reached"), "{error}");
 }
 
 #[tokio::test]

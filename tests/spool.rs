@@ -12,7 +12,7 @@ use std::time::Duration;
 use prepaid::model::{HoldState, LedgerId};
 use prepaid::store::{MemoryStore, StoreErrorKind};
 use prepaid::testing::{CommitFault, FaultRates, FaultyStore, ManualClock};
-use prepaid::{AccountHandle, ErrorKind, Ledger, LedgerBuilder, Outcome};
+use prepaid::{AccountHandle, Amount, ErrorKind, Ledger, LedgerBuilder, Outcome};
 
 use common::one::{amount, signed};
 
@@ -175,6 +175,47 @@ async fn spooled_command_on_a_damaged_row_is_a_dead_letter_and_blocks_nothing() 
     let letters = fs::read_to_string(scene.folder.path().join("dead-letters.jsonl")).unwrap();
     let letter: serde_json::Value = serde_json::from_str(letters.trim()).unwrap();
     assert_eq!(letter["command"]["settle"]["hold"], "a#1");
+}
+
+/// As some poolers do when they are out of connections.
+#[tokio::test]
+async fn settlement_is_spooled_also_where_the_store_refuses_everything() {
+    let scene = Scene::new();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a"]).await;
+    let refused = CommitFault::Before(StoreErrorKind::Refused);
+    scene.store.script(std::iter::repeat_n(refused, 1_000));
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    assert_eq!(alice.deposit("x", amount(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(scene.spooled_lines(), 1);
+    scene.store.heal();
+    landed(&scene).await;
+    assert_eq!(alice.hold("a").await.unwrap().unwrap().captured, amount(7));
+}
+
+/// They wait in memory, and go out in batches like any others.
+#[tokio::test]
+async fn closes_that_waited_out_an_outage_are_written_in_batches() {
+    const MANY: usize = 300;
+    let scene = Scene::new();
+    let ledger = scene.builder().batch(100).open_store(scene.store.clone()).unwrap();
+    let alice = funded(&ledger, &[]).await;
+    let mut holds = Vec::new();
+    for number in 0..MANY {
+        let mut hold = alice.reserve(format!("r{number}").as_str(), Amount::ZERO).await.unwrap().created().unwrap();
+        hold.dispatched();
+        holds.push(hold);
+    }
+    scene.outage(&alice).await;
+    drop(holds);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = scene.store.commits();
+    scene.recovery();
+    while alice.view().await.unwrap().open_holds > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let commits = scene.store.commits() - before;
+    assert!(commits > 3, "{commits} commits for {MANY} closes");
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ impl Writer {
             let began = Instant::now();
             let error = match self.commit(&mut tickets).await {
                 Ok(()) => return Ok(()),
-                Err(error) => error,
+                Err(error) => self.as_all_meet_it(&tickets, error).await,
             };
             metrics::counter!(telemetry::COMMIT_FAILURES, "kind" => format!("{:?}", error.kind())).increment(1);
             tracing::warn!(bucket = self.lane.bucket(), commands = tickets.len(), %error, "commit failed");
@@ -196,6 +196,16 @@ impl Writer {
         self.is_back();
         self.answer(std::mem::take(tickets), replies).await;
         Ok(())
+    }
+
+    /// What is wrong, if a command is refused alone: a store that takes nothing else either is not to be had, whatever it
+    /// says, and no command is to blame.
+    async fn as_all_meet_it(&self, tickets: &[Ticket], error: StoreError) -> StoreError {
+        if error.kind() != StoreErrorKind::Refused || tickets.len() > 1 || self.takes_others().await {
+            return error;
+        }
+        let what = format!("store takes nothing at all: {error}");
+        StoreError::new(StoreErrorKind::Unavailable, what).with_source(error)
     }
 
     /// Whether the store takes a batch that is about nothing.

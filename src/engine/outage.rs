@@ -102,8 +102,12 @@ impl Writer {
             let tickets = waiting.into_iter().map(|(number, command)| spooled(spool, number, command)).collect();
             self.write(tickets).await?;
         }
-        let kept_back = std::mem::take(&mut self.kept_back);
-        if kept_back.is_empty() && self.holiday.is_none() { Ok(()) } else { self.write(kept_back).await }
+        while !self.kept_back.is_empty() || self.holiday.is_some() {
+            let some = self.kept_back.len().min(self.settings.batch);
+            let some = self.kept_back.drain(..some).collect();
+            self.write(some).await?;
+        }
+        Ok(())
     }
 
     /// Puts commands into the spool. Answers them as they wait there.

@@ -13,6 +13,18 @@ pub(super) fn of_statement(error: sqlx::Error) -> StoreError {
     StoreError::new(kind, format!("{message}: {}", shown(&error))).with_source(error)
 }
 
+/// An error of connecting: what stands in front of a database may say anything, and no statement is to blame.
+pub(super) fn of_connect(error: sqlx::Error) -> StoreError {
+    let said = of_statement(error);
+    match said.kind() {
+        StoreErrorKind::Refused => {
+            StoreError::new(StoreErrorKind::Unavailable, format!("database does not let us in: {said}"))
+                .with_source(said)
+        }
+        _ => said,
+    }
+}
+
 /// An error of COMMIT, whatever it is: the transaction may be on disk.
 pub(super) fn of_commit(error: sqlx::Error) -> StoreError {
     StoreError::new(StoreErrorKind::OutcomeUnknown, format!("commit failed, it may be on disk: {}", shown(&error)))

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use tokio::time::timeout;
 
 use super::bind::one;
-use super::fault::{corrupt, of_commit, of_statement, unsuitable};
+use super::fault::{corrupt, of_commit, of_connect, of_statement, unsuitable};
 use super::pool::no_answer;
 use super::{PostgresOptions, sql};
 use crate::model::LedgerId;
@@ -83,7 +83,7 @@ fn number<T: FromStr>(name: &str, value: &str) -> Result<T, StoreError> {
 /// Outside of a transaction everything is sent in one message, without parameters: between two messages a pooler may
 /// change the connection.
 pub(super) async fn prepare(connect: &PgConnectOptions, options: &PostgresOptions) -> Result<Found, StoreError> {
-    let connected = async { PgConnection::connect_with(connect).await.map_err(of_statement) };
+    let connected = async { PgConnection::connect_with(connect).await.map_err(of_connect) };
     let mut connection = in_time(options, connected).await?;
     let synchronous_commit = in_time(options, inspect(&mut connection)).await?;
     let is_distributed = in_time(options, value(&mut connection, HAS_CITUS)).await?;

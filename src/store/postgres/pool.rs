@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::fault::{closed, of_statement};
+use super::fault::{closed, of_connect, of_statement};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Connections to one database, at most so many at once.
@@ -39,7 +39,11 @@ impl Pool {
 
     /// Begins a transaction with `opening`, one message of one or several statements, and returns their rows.
     pub(super) async fn begin(&self, opening: &str) -> Result<(Session<'_>, Vec<PgRow>), StoreError> {
-        timeout(self.patience, self.begin_at_leisure(opening)).await.map_err(|_| no_answer())?
+        timeout(self.patience, self.begin_at_leisure(opening)).await.unwrap_or_else(|_| {
+            // A server that is silent is as silent on the other connections.
+            self.idle().clear();
+            Err(no_answer())
+        })
     }
 
     async fn begin_at_leisure(&self, opening: &str) -> Result<(Session<'_>, Vec<PgRow>), StoreError> {
@@ -53,7 +57,7 @@ impl Pool {
                 Err(error) => return Err(error),
             }
         }
-        let mut connection = PgConnection::connect_with(&self.options).await.map_err(of_statement)?;
+        let mut connection = PgConnection::connect_with(&self.options).await.map_err(of_connect)?;
         let rows = run(&mut connection, opening).await?;
         Ok((Session { connection, pool: self, _permit: permit }, rows))
     }
