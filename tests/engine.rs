@@ -4,7 +4,10 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::iter::repeat_n;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +15,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use prepaid::clock::Clock;
+use prepaid::metering::observe::Observer;
 use prepaid::model::{HoldState, Lease, LedgerId, Policy};
 use prepaid::store::{MemoryStore, StoreErrorKind};
 use prepaid::testing::{CommitFault, FaultRates, FaultyStore, ManualClock};
+use prepaid::tokens::UsageReport;
 use prepaid::{
     AccountHandle, ErrorKind, HoldId, Ledger, LedgerBuilder, OpenHold, Outcome, Refusal, Reserved, Timestamp,
 };
@@ -230,9 +235,9 @@ async fn poisonous_command_is_found_by_halving_and_the_others_land() {
         }
     }
     first.await.unwrap();
-    // Twice for the whole, then a half each time: 100, 50, 25, 13, 7, 4, 2, 1.
+    // Twice for the whole, then a half each time: 100, 50, 25, 13, 7, 4, 2, 1. Beside the last, whether others are taken.
     let commits = scene.store.commits() - before;
-    assert!(commits <= 2 * 8 + 8, "{commits} commits");
+    assert!(commits <= 2 * 8 + 8 + 2, "{commits} commits");
     assert_eq!(state(&scene.alice, "r63").await, None);
     scene.audited().await;
 }
@@ -272,6 +277,18 @@ async fn database_that_takes_nothing_is_not_searched_for_the_culprit() {
     }
     first.await.unwrap();
     assert_eq!(scene.store.commits() - before, 2, "the batch, and one about nothing");
+    scene.audited().await;
+}
+
+/// A database that goes away may say anything, and a pooler in front of it more.
+#[tokio::test]
+async fn refusal_that_meets_everybody_is_no_commands_fault_and_is_waited_out() {
+    let scene = Scene::new().await;
+    let hold = scene.open_hold("r").await;
+    let before = scene.store.commits();
+    scene.store.script(repeat_n(CommitFault::Before(StoreErrorKind::Refused), 12));
+    assert_eq!(hold.settle(amount(1)).await.unwrap().outcome, Outcome::Ok);
+    assert_eq!(scene.store.commits() - before, 12 + 1, "each time the settlement, then a batch about nothing");
     scene.audited().await;
 }
 
@@ -372,6 +389,36 @@ async fn close_answers_what_waits_and_waits_for_what_runs() {
     assert_eq!(scene.alice.settle("r", amount(3)).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn close_records_what_streams_past_the_deadline_have_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async || {
+        let ledger = Ledger::open(&format!("sqlite:{}", folder.path().join("ledger.db").display())).await.unwrap();
+        (ledger.account("alice").unwrap(), ledger)
+    };
+    let (alice, ledger) = open().await;
+    alice.open().await.unwrap();
+    alice.deposit("opening", amount(100)).await.unwrap();
+    let hold = alice.reserve("r", amount(10)).tariff(tariff()).await.unwrap().created().unwrap();
+    let dots = stream::iter([Ok::<_, Infallible>(Bytes::from("....."))]).chain(stream::pending());
+    let (mut metered, _billed) = hold.meter(dots, Dots::default());
+    metered.next().await.unwrap().unwrap();
+    ledger.close(Duration::from_millis(1)).await.unwrap();
+
+    let (alice, ledger) = open().await;
+    let hold = alice.hold("r").await.unwrap().unwrap();
+    assert_eq!((hold.state, hold.reported.tokens), (HoldState::Open, 5));
+    ledger.close(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn bucket_that_is_not_there_has_no_accounts() {
+    let ledger = Scene::new().await.ledger;
+    let named = async |bucket| ledger.accounts(bucket, 0, 10).await.unwrap().into_iter().map(|found| found.id);
+    assert_eq!((ledger.buckets(), named(0).await.count(), named(1).await.count()), (1, 1, 0));
+}
+
 #[tokio::test]
 async fn close_leaves_what_runs_past_the_deadline_to_its_lease() {
     let scene = Scene::new().await;
@@ -470,6 +517,42 @@ async fn nobody_s_lease_is_judged_after_an_outage_before_its_owner_could_renew()
     scene.minutes(17).await;
     assert_eq!(state(&scene.alice, "r").await, Some(HoldState::Lapsed), "and comes back");
     scene.audited().await;
+}
+
+/// An observer of a host's own that has a bug.
+struct Broken;
+
+impl Observer for Broken {
+    fn feed(&mut self, _: &[u8]) {}
+
+    fn body(&mut self, _: &[u8]) {}
+
+    fn finish(&mut self) {}
+
+    fn is_final(&self) -> bool {
+        false
+    }
+
+    fn report(&self) -> UsageReport {
+        panic!("observer's bug");
+    }
+}
+
+#[tokio::test]
+async fn observer_that_panics_costs_no_hold_its_lease() {
+    let scene = Scene::new().await;
+    let endless = || stream::pending::<Result<Bytes, Infallible>>();
+    // Its end would ask the observer once more.
+    let _broken = ManuallyDrop::new(scene.open_hold("broken").await.meter(endless(), Broken));
+    let (_sound, _) = scene.open_hold("sound").await.meter(endless(), Dots::default());
+    let deadlines = async || {
+        let holds = [scene.alice.hold("broken").await, scene.alice.hold("sound").await];
+        holds.map(|hold| hold.unwrap().unwrap().deadline)
+    };
+    let before = deadlines().await;
+    scene.minutes(20).await;
+    let after = deadlines().await;
+    assert!(before[0] < after[0] && before[1] < after[1], "both were renewed: {before:?} {after:?}");
 }
 
 /// The clock of the store's machine is put forward by more than any lease: the owner is still there and renews.

@@ -78,13 +78,39 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let listener = tokio::net::TcpListener::bind(&options.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let stopped = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
-    axum::serve(listener, router(Arc::new(service))).with_graceful_shutdown(stopped).await?;
+    let serve = axum::serve(listener, router(Arc::new(service))).with_graceful_shutdown(stopped());
+    tokio::select! {
+        served = serve.into_future() => served?,
+        // What streams past it have used is recorded when the ledger closes.
+        () = async { stopped().await; tokio::time::sleep(STREAMS_END_WITHIN).await } => {}
+    }
     // Streams whose clients are gone may still be read on and settled.
     ledger.close(Duration::from_secs(30)).await?;
     Ok(())
+}
+
+const STREAMS_END_WITHIN: Duration = Duration::from_secs(60);
+
+/// Waits until somebody wants it to end: a terminal, or whatever runs containers.
+async fn stopped() {
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated() => {}
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
 }
 
 /// Opens the accounts that keys name, and pays in what they are opened with: once, however often the proxy starts.

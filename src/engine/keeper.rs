@@ -1,6 +1,7 @@
 //! Watches over running holds: records their progress and renews their leases, whoever polls and whoever does not.
 
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -184,7 +185,7 @@ impl Kept {
 
     /// What has to be said now.
     fn round(self: &Arc<Self>) {
-        let counted = self.source.get().and_then(Weak::upgrade).and_then(|source| source.so_far());
+        let counted = self.source.get().and_then(Weak::upgrade).and_then(|source| self.ask_source(&*source));
         let (report, renew) = {
             let mut progress = self.progress();
             if progress.closed {
@@ -211,6 +212,15 @@ impl Kept {
         if renew {
             self.push(Action::Renew { hold: self.hold.clone(), ttl: Some(self.ttl) });
         }
+    }
+
+    /// What was counted so far. A host's observer counts it; where that panics, other holds still have to be kept, and so has
+    /// this one's lease.
+    fn ask_source(&self, source: &dyn Source) -> Option<Measured> {
+        catch_unwind(AssertUnwindSafe(|| source.so_far())).unwrap_or_else(|_| {
+            tracing::error!(account = %self.account, hold = %self.hold, "observer panicked, progress is not recorded");
+            None
+        })
     }
 
     fn push(self: &Arc<Self>, action: Action) {
@@ -269,7 +279,7 @@ impl Keeper {
     }
 
     /// Looks at every running hold, a few at a time, so that other tasks get their turn.
-    async fn round(&self) {
+    pub(super) async fn round(&self) {
         const AT_A_TIME: usize = 256;
         let mut from: usize = 0;
         loop {

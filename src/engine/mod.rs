@@ -121,6 +121,10 @@ impl Engine {
         self.lanes.get(usize::from(bucket)).ok_or_else(|| Error::new(ErrorKind::Internal, "bucket out of range"))
     }
 
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
     fn lanes(&self) -> &[Arc<Lane>] {
         &self.lanes
     }
@@ -130,7 +134,7 @@ impl Engine {
     /// Cancel safety: dropping the future changes nothing about the command, except that a reserve nobody receives is
     /// released.
     pub(crate) async fn submit(&self, command: Arc<Command>) -> Result<Reply> {
-        if command.increases() && self.closing.load(Ordering::Acquire) {
+        if command.increases() && self.is_closing() {
             return Err(Error::new(ErrorKind::Closed, "ledger is closing"));
         }
         let lane = self.lane(command.account())?;
@@ -156,11 +160,14 @@ impl Engine {
         Ok(closed)
     }
 
-    /// Refuses what opens or increases from now on, waits for running holds until `deadline`, answers what waits and
-    /// lets go of the store.
+    /// Refuses what opens or increases from now on, waits for running holds until `deadline`, records what those that are
+    /// left used so far, answers what waits and lets go of the store.
     pub(crate) async fn close(&self, deadline: Duration) -> Result<()> {
         self.closing.store(true, Ordering::Release);
-        let _ = tokio::time::timeout(deadline, self.keeper.idle()).await;
+        if tokio::time::timeout(deadline, self.keeper.idle()).await.is_err() {
+            // Those are left to their leases, which lapse with what is recorded: so nothing counted is left out.
+            self.keeper.round().await;
+        }
         for lane in &*self.lanes {
             lane.close();
         }

@@ -42,14 +42,14 @@ impl Clock {
     }
 }
 
-/// Sweeps every so often, until the engine is gone.
+/// Sweeps every so often, until the engine closes or is gone.
 pub(super) async fn run(engine: Weak<Engine>, every: Duration) {
     let mut rounds = interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clocks = HashMap::new();
     loop {
         rounds.tick().await;
-        let Some(engine) = engine.upgrade() else {
+        let Some(engine) = engine.upgrade().filter(|engine| !engine.is_closing()) else {
             return;
         };
         for lane in engine.lanes() {

@@ -118,11 +118,20 @@ impl Ledger {
         Ok(AccountHandle::new(self.clone(), id))
     }
 
-    /// Accounts of a bucket by number: at most `limit` of those after number `after`; start with bucket 0 and 0.
+    /// How many buckets accounts are spread over: 1 but in PostgreSQL.
+    pub fn buckets(&self) -> u16 {
+        self.engine().store().buckets()
+    }
+
+    /// Accounts of a bucket by number: at most `limit` of those after number `after`; start with bucket 0 and 0. A bucket
+    /// that the ledger does not have, [`buckets`](Self::buckets) or more, has none.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     pub async fn accounts(&self, bucket: u16, after: i64, limit: u32) -> Result<Vec<Account>> {
+        if bucket >= self.buckets() {
+            return Ok(Vec::new());
+        }
         Ok(self.engine().store().accounts(bucket, after, limit).await?)
     }
 
@@ -139,7 +148,8 @@ impl Ledger {
     }
 
     /// The oldest cursor after which nothing of the feed was pruned: where a consumer begins that comes late, or that was
-    /// told [`Pruned`](ErrorKind::Pruned). `Cursor::default()` as long as nothing was.
+    /// told [`Pruned`](ErrorKind::Pruned). `Cursor::default()` as long as nothing was. What is before it is in archives, and in
+    /// the journals of accounts that were archived less far: see [the manual](crate::manual::retention).
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
@@ -174,7 +184,8 @@ impl Ledger {
     }
 
     /// Closes the ledger: refuses what opens or increases, waits at most until `deadline` for holds that run, answers
-    /// what waits and lets go of the database. Holds that still run are left to their leases.
+    /// what waits and lets go of the database. What streams that still run have used so far is recorded, and their holds are
+    /// left to their leases; to have them billed at once, drop the streams before.
     ///
     /// # Errors
     /// `Unavailable`; everything answered before is durable all the same.

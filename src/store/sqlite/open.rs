@@ -36,7 +36,10 @@ pub(super) fn own(path: &Path) -> Result<File, StoreError> {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StoreError::new(
             StoreErrorKind::AlreadyOwned,
-            format!("another process has the ledger open, close it there first: lock={}", lock_path.display()),
+            format!(
+                "ledger is open already, here or in another process, close it there first: lock={}",
+                lock_path.display()
+            ),
         )),
         Err(TryLockError::Error(error)) => Err(of_file(error, "lock file cannot be locked", &lock_path)),
     }
