@@ -8,7 +8,7 @@ mod common;
 use std::time::Duration;
 
 use prepaid::model::{
-    Against, Label, Lease, MINOR_UNITS_MAX, Metadata, OperationKey, RequestId, Scope, SignedAmount, Status,
+    Against, Label, Lease, Limits, MINOR_UNITS_MAX, Metadata, OperationKey, RequestId, Scope, SignedAmount, Status,
 };
 use prepaid::{AccountHandle, AccountId, Amount, Asset, Error, ErrorKind, HoldId, Ledger, Measured, Refusal};
 use proptest::prelude::*;
@@ -292,6 +292,13 @@ proptest! {
             prop_assert_eq!(hold.to_string(), text);
         }
     }
+}
+
+/// A misspelt limit would otherwise lift all of them.
+#[test]
+fn limit_that_does_not_exist_is_refused_by_its_name() {
+    let error = serde_json::from_str::<Limits>(r#"{"holds": "5"}"#).unwrap_err();
+    assert!(error.to_string().contains("`holds`"), "{error}");
 }
 
 /// Minor units, if the text is `-?digits[.digits]` with at most 28 digits and as many decimals as the scale has.

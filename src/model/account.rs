@@ -21,7 +21,7 @@ pub enum Status {
 
 /// Bounds an account is held to. None is set by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// How far reserves may take the balance below zero.
     pub credit: Amount,
