@@ -59,7 +59,8 @@ pub enum ErrorKind {
     StaleCursor,
     /// What was asked for was archived and pruned. For a journal `first` is the first entry that is left, for the feed the
     /// first position of the bucket from which on nothing is missing (see
-    /// [`Ledger::oldest_cursor`](crate::Ledger::oldest_cursor)). What is before it is in the archives.
+    /// [`Ledger::oldest_cursor`](crate::Ledger::oldest_cursor)). What is before it is in the archives, for the feed also in
+    /// journals.
     Pruned {
         /// The first number that is left.
         first: u64,

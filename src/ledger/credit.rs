@@ -89,8 +89,9 @@ impl AccountHandle {
     }
 
     /// Limits what a scope may use in a window, or the whole account where `scope` is none. Scope, window and what the
-    /// cap counts make the budget; setting it again changes its limit, at once and for the running window. One that was
-    /// removed goes on with what its window had counted.
+    /// cap counts make the budget; setting it again changes its limit, at once and for the running window. A new one begins
+    /// with nothing counted, also in the middle of its window; one that was removed goes on with what its window had counted.
+    /// A scope that no request names is never limited: mind its spelling.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -43,7 +43,7 @@
 //! use prepaid::metering::{ApiAccounting, Cut, MeterOptions};
 //! use prepaid::model::{HoldState, Measured, Scope};
 //! use prepaid::pricing::PriceBook;
-//! use prepaid::tokens::{TokenAccounting, TokenClass, Usage};
+//! use prepaid::tokens::{Beyond, TokenAccounting, TokenClass, Usage};
 //! use prepaid::{AccountHandle, Denial, DenialReason, Error, ErrorKind, Reserved};
 //! use serde_json::{Map, Value, json};
 //!
@@ -64,7 +64,11 @@
 //! ) -> Result<Response, Response> {
 //!     let bad = || no(StatusCode::BAD_REQUEST, None);
 //!     let name = headers.get("idempotency-key").and_then(|name| name.to_str().ok()).ok_or_else(bad)?;
+//!     // Where bodies may be larger than 100 KB or so, within `spawn_blocking`: tokenizers are slow.
 //!     let estimate = gateway.accounting.estimate(&request).map_err(|_| bad())?;
+//!     if estimate.beyond.contains(&Beyond::HostedTool) {
+//!         return Err(bad()); // the provider's own tools: what they cost at most nobody knows
+//!     }
 //!     let mut body: Map<String, Value> = serde_json::from_slice(&request).map_err(|_| bad())?;
 //!     let model = estimate.model.clone().ok_or_else(bad)?;
 //!     let scope = Scope::new(format!("model:{model}")).map_err(|_| bad())?;

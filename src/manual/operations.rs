@@ -10,7 +10,8 @@
 //! `entries` is complete at every moment. The rows of `accounts`, `holds`, `lots` and `budget_windows` follow from it and
 //! are written in bulk a while later: while a ledger is busy they may be tens of thousands of changes behind, in an idle or
 //! closed one they are not. What they lack is in `backlog`, in the same file and as durable; the ledger's own readers know
-//! both. So SQL of your own sums `entries`, or waits for `select count(*) = 0 from backlog`.
+//! both. So SQL of your own sums `entries`, or waits for `select count(*) = 0 from backlog`. Where an account was
+//! [pruned](super::retention) its sums begin with the books of its last checkpoint.
 //!
 //! For a backup of a running ledger use `sqlite3 ledger.db ".backup copy.db"` or `VACUUM INTO`; copying the file alone
 //! misses what is in the WAL. After a backup was restored call [`Ledger::restored`](crate::Ledger::restored) once, before
@@ -78,6 +79,13 @@
 //! | after an outage or a jump of the clock no hold lapses for a while, so that owners can renew | a lease and its grace, 15.5 minutes | [`holiday`](crate::LedgerBuilder::holiday) |
 //! | settlements go to the spool while the store is away, and land when it is back | – | [`spool`](crate::LedgerBuilder::spool) |
 //!
+//! # After a crash
+//!
+//! Holds of a process that died stay open until their leases end, 15.5 minutes by default, and lapse with what was recorded;
+//! until then the same request is answered `Replayed`. A fleet cannot know better: the stream may run elsewhere. A host that
+//! knows that nobody has them, as the only process of an SQLite ledger does before its first request, may
+//! [`abandon`](crate::AccountHandle::abandon) each of an account's open [`holds`](crate::AccountHandle::holds) at once.
+//!
 //! # When it says no
 //!
 //! | [`ErrorKind`](crate::ErrorKind) | what was done | what to do |
@@ -87,7 +95,7 @@
 //! | `OutcomeUnknown` | it, or nothing | ask again with the same ids; the answer tells |
 //! | `Spooled` | it will be | nothing: it lands when the store is back |
 //! | `AlreadyOwned`, `Unsuitable` | nothing | it is another process's, another program's, or of a newer version |
-//! | `Pruned` | nothing | read on from the number it names; what is older is in the archives |
+//! | `Pruned` | nothing | read on from the number it names; what is older is in the archives ([and journals](super::retention)) |
 //! | `Corrupt` | nothing | stop, restore a backup, audit |
 //! | `Internal` | nothing | a bug: report it; the rest goes on |
 //!
@@ -147,5 +155,5 @@
 //! crossing once.
 //!
 //! Run [`Ledger::audit`](crate::Ledger::audit) from time to time, and after every restore: it reads the whole ledger in
-//! one snapshot and names what does not agree. Keep the [head](crate::model::Account::head) of each account's hash chain
+//! one snapshot and names what does not agree. It keeps some 700 bytes a hold in memory meanwhile. Keep the [head](crate::model::Account::head) of each account's hash chain
 //! somewhere else now and then: who can rewrite the whole database can rewrite a chain, but not what you wrote down.

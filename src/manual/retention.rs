@@ -33,6 +33,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! An archive keeps some 500 bytes a hold in memory while it is made, and a checkpoint takes away all windows of budgets that
+//! ended before it, in one transaction: with budgets by the minute go forward by a month or less at a time.
+//!
 //! Each step may be interrupted and done again: before the checkpoint an archive is a file like any other, after it
 //! [`prune`](crate::AccountHandle::prune) takes up where it stopped.
 //!
@@ -57,8 +60,10 @@
 //!
 //! Reading the [journal](crate::AccountHandle::journal) or a [statement](crate::AccountHandle::statement) from below the
 //! cut answers [`Pruned`](crate::ErrorKind::Pruned) with the first entry that is left. The [feed](crate::Ledger::feed) answers
-//! it below the last entry of a bucket that went: let every consumer pass that point first. One that comes late begins at
-//! [`Ledger::oldest_cursor`](crate::Ledger::oldest_cursor), and an account's earlier entries are in its archives.
+//! it below the last entry of a bucket that went: let every consumer pass that point first. One that comes late reads each
+//! account's archives, then its [journal](crate::AccountHandle::journal) from the first entry that is left up to the position
+//! of [`Ledger::oldest_cursor`](crate::Ledger::oldest_cursor), and the feed from that cursor on: below it still lie entries of
+//! accounts that were archived less far, or never.
 //!
 //! The [audit](crate::Ledger::audit) recomputes an account from its last checkpoint on. As long as the archived entries are
 //! still there, all of them or none gone, it judges the checkpoint by them too.

@@ -14,6 +14,10 @@
 //!
 //! [`idle_timeout`]: crate::store::postgres::PostgresOptions::idle_timeout
 //!
+//! A ledger in SQLite cannot be moved here: begin with PostgreSQL where a second process is to be expected. Money can be
+//! carried over, names cannot: deposit what is left under a key such as `moved-2026`, let holds of the old ledger end in the old
+//! one, keep it for refunds, and look a payment's key up there before its deposit is repeated here.
+//!
 //! # Buckets
 //!
 //! Accounts are spread over buckets by a hash of their names. The number of buckets is chosen when the ledger is created
