@@ -8,7 +8,8 @@ mod common;
 use std::time::Duration;
 
 use prepaid::model::{
-    Against, Label, Lease, Limits, MINOR_UNITS_MAX, Metadata, OperationKey, RequestId, Scope, SignedAmount, Status,
+    Against, Label, Lease, Limits, LotClass, MINOR_UNITS_MAX, Metadata, OperationKey, Policy, RequestId, Scope,
+    SignedAmount, Status,
 };
 use prepaid::{AccountHandle, AccountId, Amount, Asset, Error, ErrorKind, HoldId, Ledger, Measured, Refusal};
 use proptest::prelude::*;
@@ -292,6 +293,28 @@ proptest! {
             prop_assert_eq!(hold.to_string(), text);
         }
     }
+}
+
+#[tokio::test]
+async fn amount_of_another_asset_than_the_accounts_is_refused() {
+    let ledger = Ledger::open("memory:").await.unwrap();
+    let account = ledger.account("cents").unwrap();
+    let cents: Asset = "EUR/2".parse().unwrap();
+    account.open_with(cents, Limits::default(), Policy::default()).await.unwrap();
+    let five = Asset::USD.parse("5").unwrap();
+    let calls = [
+        account.deposit("d", five).asset(Asset::USD).await,
+        account.withdraw("w", five).asset(Asset::USD).await,
+        account.grant("g", LotClass::Paid, five).asset(Asset::USD).await,
+        account.debit("r", five).asset(Asset::USD).await,
+    ];
+    for call in calls {
+        let error = call.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().ends_with("account=EUR/2 amount=USD/9"), "{error}");
+    }
+    let paid = account.deposit("d", cents.parse("5").unwrap()).asset(cents).await.unwrap();
+    assert_eq!((paid.entry, paid.balance.available.minor_units()), (Some(2), 500));
 }
 
 /// A misspelt limit would otherwise lift all of them.

@@ -121,7 +121,7 @@ async fn accounts(ledger: &Ledger, keys: &[String]) -> Result<HashMap<String, pr
         let (key, (account, amount)) = parts.ok_or_else(|| format!("not KEY=ACCOUNT:AMOUNT: {given}"))?;
         let account = ledger.account(account)?;
         account.open().await?;
-        account.deposit("opening", ledger.asset().parse(amount)?).await?;
+        account.deposit("opening", ledger.asset().parse(amount)?).asset(ledger.asset()).await?;
         accounts.insert(key.to_owned(), account);
     }
     Ok(accounts)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::calls::{CostCall, MoneyCall, Receipt};
+use super::calls::{CostCall, MoneyCall, Receipt, in_another_asset};
 use super::open_hold::OpenHold;
 use super::reserve::ReserveCall;
 use super::statement::Statement;
@@ -374,6 +374,14 @@ impl AccountHandle {
 
     pub(super) fn run(&self, action: Action) -> impl Future<Output = Result<Receipt>> {
         self.submit(action, None).map(|reply| Receipt::of(reply?))
+    }
+
+    /// Runs an action whose amounts are of `asset`, if that is known.
+    pub(super) fn run_in(&self, action: Action, asset: Option<Asset>) -> impl Future<Output = Result<Receipt>> {
+        self.submit(action, asset).map(move |reply| match reply? {
+            reply if reply.answer == Err(Refusal::AccountExists) => Err(in_another_asset(&reply, asset)),
+            reply => Receipt::of(reply),
+        })
     }
 
     /// Not an `async fn`, whose future would be as large as the action: the command is made here, and submitted once

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::AccountHandle;
 use crate::error::{Error, Result};
 use crate::kernel::{Action, Outcome, Reply};
-use crate::model::{Balance, Hold, Label, Measured, Metadata, ModelName, Scope, Terms, Timestamp};
+use crate::model::{Asset, Balance, Hold, Label, Measured, Metadata, ModelName, Scope, Terms, Timestamp};
 
 pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
@@ -54,11 +54,19 @@ impl Receipt {
 pub struct MoneyCall<'a> {
     account: &'a AccountHandle,
     action: Result<Action>,
+    asset: Option<Asset>,
 }
 
 impl<'a> MoneyCall<'a> {
     pub(super) fn new(account: &'a AccountHandle, action: Result<Action>) -> Self {
-        Self { account, action }
+        Self { account, action, asset: None }
+    }
+
+    /// What the amount is an amount of; by default nothing is assumed. `InvalidInput` where the account's asset is another:
+    /// nothing is done. An amount that was read in the ledger's asset is a thousandfold in an account of three decimals less.
+    pub fn asset(mut self, asset: Asset) -> Self {
+        self.asset = Some(asset);
+        self
     }
 
     /// Keeps the caller's JSON with the entry, byte for byte; at most 4 KiB.
@@ -82,9 +90,15 @@ impl<'a> IntoFuture for MoneyCall<'a> {
     type IntoFuture = Answer<'a, Receipt>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let receipt = self.action.map(|action| self.account.run(action));
+        let receipt = self.action.map(|action| self.account.run_in(action, self.asset));
         Box::pin(async move { receipt?.await })
     }
+}
+
+/// The error of a call whose amounts are of another asset than its account.
+pub(super) fn in_another_asset(reply: &Reply, asked: Option<Asset>) -> Error {
+    let (own, asked) = (reply.balance.unwrap_or_default().asset, asked.unwrap_or_default());
+    Error::invalid(format!("account is in another asset than the amount: account={own} amount={asked}"))
 }
 
 /// A cost on its way into the books; await it.
@@ -92,6 +106,7 @@ impl<'a> IntoFuture for MoneyCall<'a> {
 pub struct CostCall<'a> {
     account: &'a AccountHandle,
     action: Result<Action>,
+    asset: Option<Asset>,
 }
 
 impl<'a> CostCall<'a> {
@@ -110,7 +125,13 @@ impl<'a> CostCall<'a> {
             }
             Ok(action)
         });
-        Self { account, action: checked }
+        Self { account, action: checked, asset: None }
+    }
+
+    /// As [`MoneyCall::asset`].
+    pub fn asset(mut self, asset: Asset) -> Self {
+        self.asset = Some(asset);
+        self
     }
 
     /// Keeps the caller's JSON with the entry, byte for byte; at most 4 KiB.
@@ -175,7 +196,7 @@ impl<'a> IntoFuture for CostCall<'a> {
     type IntoFuture = Answer<'a, Receipt>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let receipt = self.action.map(|action| self.account.run(action));
+        let receipt = self.action.map(|action| self.account.run_in(action, self.asset));
         Box::pin(async move { receipt?.await })
     }
 }

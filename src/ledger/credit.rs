@@ -9,8 +9,8 @@ use super::calls::{Answer, Receipt};
 use crate::error::{Error, Result};
 use crate::kernel::Action;
 use crate::model::{
-    Account, Amount, Budget, BudgetWindow, Cap, Lot, LotClass, LotTerms, Metadata, Metric, ModelName, Period, Scope,
-    SignedAmount, Status, Timestamp, Window, WindowKey,
+    Account, Amount, Asset, Budget, BudgetWindow, Cap, Lot, LotClass, LotTerms, Metadata, Metric, ModelName, Period,
+    Scope, SignedAmount, Status, Timestamp, Window, WindowKey,
 };
 use crate::pricing::Tariff;
 
@@ -67,7 +67,7 @@ impl AccountHandle {
     /// [`Refusal::ExpiryInPast`](crate::Refusal::ExpiryInPast), and as [`AccountHandle::deposit`].
     pub fn grant(&self, key: impl AsRef<str>, class: LotClass, amount: Amount) -> GrantCall<'_> {
         let terms = LotTerms { class, ..LotTerms::default() };
-        GrantCall { account: self, key: operation_key(key), amount, terms, metadata: None }
+        GrantCall { account: self, key: operation_key(key), amount, terms, metadata: None, asset: None }
     }
 
     /// The account's lots with free money, by number; expired ones are there until they are swept. What is in none of
@@ -253,9 +253,16 @@ pub struct GrantCall<'a> {
     amount: Amount,
     terms: LotTerms,
     metadata: Option<Metadata>,
+    asset: Option<Asset>,
 }
 
 impl GrantCall<'_> {
+    /// As [`MoneyCall::asset`](super::MoneyCall::asset).
+    pub fn asset(mut self, asset: Asset) -> Self {
+        self.asset = Some(asset);
+        self
+    }
+
     /// From when on the lot can no longer be spent. What is left of it then is forfeited; so is what comes back to it
     /// later, but a refund makes a new lot of it.
     pub fn expires_at(mut self, expiry: Timestamp) -> Self {
@@ -290,8 +297,8 @@ impl<'a> IntoFuture for GrantCall<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { account, key, amount, terms, metadata } = self;
-            account.run(Action::Grant { key: key?, amount, terms: Arc::new(terms), metadata }).await
+            let Self { account, key, amount, terms, metadata, asset } = self;
+            account.run_in(Action::Grant { key: key?, amount, terms: Arc::new(terms), metadata }, asset).await
         })
     }
 }

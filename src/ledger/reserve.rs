@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 
 use super::account::{AccountHandle, ToHoldId};
-use super::calls::Answer;
+use super::calls::{Answer, in_another_asset};
 use super::open_hold::OpenHold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Action, Denial, Outcome, Refusal};
@@ -223,7 +223,7 @@ impl<'a> ReserveCall<'a> {
         let reply = self.account.submit(action, self.asset).await.map_err(unknown)?;
         let outcome = match &reply.answer {
             Ok(outcome) => *outcome,
-            Err(Refusal::AccountExists) => return Err(self.in_another_asset(reply.balance.unwrap_or_default().asset)),
+            Err(Refusal::AccountExists) => return Err(in_another_asset(&reply, self.asset)),
             Err(Refusal::Denied(denial)) => return Ok(Reserved::Denied(denial.clone())),
             Err(refusal) => return Err(Error::refused(refusal.clone(), reply)),
         };
@@ -241,11 +241,6 @@ impl<'a> ReserveCall<'a> {
                 Ok(Reserved::Closed { hold: found, balance, next_attempt })
             }
         }
-    }
-
-    fn in_another_asset(&self, own: Asset) -> Error {
-        let asked = self.asset.unwrap_or_default();
-        Error::invalid(format!("account is in another asset than the reserve: account={own} reserve={asked}"))
     }
 }
 
