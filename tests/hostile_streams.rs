@@ -185,6 +185,53 @@ fn output_of_what_cannot_be_read_is_open_up_to_its_cap() {
     assert_eq!(output_between(&report), (0, 0));
 }
 
+/// A whole answer is one JSON value: half of it holds no text that could be counted, and its usage is last.
+#[test]
+fn an_answer_that_breaks_off_is_open_up_to_its_cap() {
+    let text = "It was said before, and it is said again. ".repeat(200);
+    let answers = [
+        (
+            Api::OpenAiChat,
+            format!(r#"{{"choices":[{{"message":{{"content":"{text}"}}}}],"usage":{{"completion_tokens":2001}}}}"#),
+        ),
+        (Api::Gemini, format!(r#"[{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}]"#)),
+        (Api::Ollama, format!(r#"{{"message":{{"content":"{text}"}},"done":true,"eval_count":2001}}"#)),
+    ];
+    for (api, answer) in answers {
+        let observer = || ApiObserver::new(api).model("m").prompt_tokens(9).max_output(4_000);
+        let last = answer.trim_end_matches(']').len();
+        for at in (1..last).step_by(97).chain([last - 1]) {
+            let half = &answer.as_bytes()[..at];
+            let (mut streamed, mut whole) = (observer(), observer());
+            streamed.feed(half);
+            streamed.finish();
+            whole.body(half);
+            for report in [streamed.report(), whole.report()] {
+                let (low, high) = output_between(&report);
+                assert!((low..=high).contains(&2_001), "{api:?} at {at}: {low} to {high}");
+                let has_one = |remarks: &[Remark]| remarks.iter().any(|remark| report.remarks.contains(remark));
+                assert!(has_one(&[Remark::SkippedEvent, Remark::UnreadableEvent]), "{api:?} at {at}");
+            }
+        }
+    }
+    // Of a stream a part is missing, or next to nothing.
+    let value = r#"{"candidates":[{"content":{"parts":[{"text":"Hello there"}]}}]}"#;
+    let line = r#"{"message":{"content":"Hello there"}}"#;
+    let streams = [
+        (Api::Gemini, format!("[{value},\n{}", &value[..60]), true),
+        (Api::Ollama, format!("{line}\n{}", &line[..30]), false),
+        (Api::OpenAiChat, format!("data: {HELLO}\n\ndata: {}", &HELLO[..60]), false),
+    ];
+    for (api, stream, is_open) in streams {
+        let report = observed(api, stream.as_bytes());
+        assert_eq!(report.remarks.contains(&Remark::SkippedEvent), is_open, "{api:?}");
+        assert_eq!(output_between(&report).1 == 1_000, is_open, "{api:?}");
+    }
+    let mut empty = ApiObserver::new(Api::OpenAiChat).prompt_tokens(9).max_output(4_000);
+    empty.body(b"");
+    assert_eq!(output_between(&empty.report()), (0, 4_000), "nothing came of an answer");
+}
+
 #[test]
 fn a_line_of_a_limits_length_is_read_whole() {
     let text = "word ".repeat(1_600_000);
