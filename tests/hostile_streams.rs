@@ -277,6 +277,36 @@ fn streams_that_never_end_are_not_kept() {
     }
 }
 
+/// Events of next to nothing, as often as a list has room for it: what is made of one is gone before the next is read.
+#[test]
+fn lists_of_an_event_are_not_kept() {
+    let lists = [
+        (Api::OpenAiChat, r#"{"choices":["#, "{},", "{}]}"),
+        (Api::OpenAiChat, r#"{"choices":[{"delta":{"tool_calls":["#, "{},", "{}]}}]}"),
+        (Api::OpenAiChat, r#"{"choices":[{"delta":{"content":["#, "{},", "{}]}}]}"),
+        (Api::OpenAiResponses, r#"{"type":"response.completed","response":{"output":["#, "{},", "{}]}}"),
+        (Api::Anthropic, r#"{"type":"message","content":["#, "{},", "{}]}"),
+        (Api::Anthropic, r#"{"type":"message_delta","usage":{"iterations":["#, r#"{"type":"x"},"#, "{}]}}"),
+        (Api::Gemini, r#"{"candidates":["#, "{},", "{}]}"),
+        (Api::Gemini, r#"{"candidates":[{"content":{"parts":["#, "{},", "{}]}}]}"),
+        (Api::Gemini, r#"{"candidates":[{"groundingMetadata":{"webSearchQueries":["#, "0,", "0]}}]}"),
+        (Api::BedrockConverse, r#"{"output":{"message":{"content":["#, "{},", "{}]}}}"),
+        (Api::Cohere, r#"{"message":{"content":["#, "{},", "{}]}}"),
+    ];
+    let before = peak_memory();
+    for (api, head, item, tail) in lists {
+        let event = format!("data: {head}{}{tail}\n\n", item.repeat((2 << 20) / item.len()));
+        let mut observer = ApiObserver::new(api);
+        observer.feed(event.as_bytes());
+        observer.finish();
+        assert!(!observer.report().remarks.contains(&Remark::UnreadableEvent), "{api:?} {head}: it was read");
+    }
+    if let (Some(before), Some(after)) = (before, peak_memory()) {
+        // An event of 2 MiB, a few times over, and what tests beside it hold: kept, its items would be 600 MiB.
+        assert!(after.saturating_sub(before) < 200 << 10, "{before} KiB before, {after} KiB after");
+    }
+}
+
 #[test]
 fn json_nested_ten_thousand_deep_is_passed_over() {
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));

@@ -146,16 +146,18 @@ impl Tally {
         }
     }
 
-    /// The provider said what steps used that its totals leave out: all of them up to now.
-    pub(super) fn beside(&mut self, steps: impl IntoIterator<Item = Beside>) {
+    /// The provider begins to say anew what steps used that its totals leave out.
+    pub(super) fn restart_beside(&mut self) {
         self.beside.clear();
-        for step in steps {
-            let is_full = self.beside.len() >= STEPS_MAX;
-            match self.beside.iter_mut().rev().find(|known| known.model == step.model) {
-                Some(known) if is_full => known.usage.add(&step.usage),
-                None if is_full => self.remark(Remark::SkippedEvent),
-                Some(_) | None => self.beside.push(step),
-            }
+    }
+
+    /// The provider said what the next such step used.
+    pub(super) fn beside(&mut self, step: Beside) {
+        let is_full = self.beside.len() >= STEPS_MAX;
+        match self.beside.iter_mut().rev().find(|known| known.model == step.model) {
+            Some(known) if is_full => known.usage.add(&step.usage),
+            None if is_full => self.remark(Remark::SkippedEvent),
+            Some(_) | None => self.beside.push(step),
         }
     }
 
