@@ -48,8 +48,7 @@ pub(super) struct Tally {
     output: Option<Standing>,
     /// Whether the input figures can still grow.
     input_grows: bool,
-    /// What was counted when the output figures were written.
-    then: Delivered,
+    /// Marked where the output figures were written.
     channels: Option<Channels>,
     hides_reasoning: bool,
     /// Audio or images came, whose tokens nobody can count.
@@ -71,7 +70,6 @@ impl Tally {
             figures: Figures::default(),
             output: None,
             input_grows: false,
-            then: Delivered::default(),
             channels: None,
             hides_reasoning: false,
             has_media: false,
@@ -142,7 +140,9 @@ impl Tally {
         });
         if figures.output.is_some() {
             self.output = Some(standing);
-            self.then = self.delivered();
+            if let Some(channels) = &mut self.channels {
+                channels.mark();
+            }
         }
     }
 
@@ -299,7 +299,7 @@ impl Tally {
         if self.output.is_some() {
             // What the provider said so far, and what was delivered since. It reports what it hides as it goes.
             remarks.insert(Remark::UsageSoFar);
-            delivered = delivered.since(self.then);
+            delivered = delivered.since(self.channels.as_ref().map(Channels::at_mark).unwrap_or_default());
             drawn.add(TokenClass::Output, yardstick.output(&delivered));
             if delivered.reasoning > 0 {
                 drawn.add(TokenClass::Reasoning, yardstick.reasoning(&delivered));
