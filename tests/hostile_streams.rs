@@ -185,6 +185,53 @@ fn output_of_what_cannot_be_read_is_open_up_to_its_cap() {
     assert_eq!(output_between(&report), (0, 0));
 }
 
+/// A whole answer is one JSON value: half of it holds no text that could be counted, and its usage is last.
+#[test]
+fn an_answer_that_breaks_off_is_open_up_to_its_cap() {
+    let text = "It was said before, and it is said again. ".repeat(200);
+    let answers = [
+        (
+            Api::OpenAiChat,
+            format!(r#"{{"choices":[{{"message":{{"content":"{text}"}}}}],"usage":{{"completion_tokens":2001}}}}"#),
+        ),
+        (Api::Gemini, format!(r#"[{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}]"#)),
+        (Api::Ollama, format!(r#"{{"message":{{"content":"{text}"}},"done":true,"eval_count":2001}}"#)),
+    ];
+    for (api, answer) in answers {
+        let observer = || ApiObserver::new(api).model("m").prompt_tokens(9).max_output(4_000);
+        let last = answer.trim_end_matches(']').len();
+        for at in (1..last).step_by(97).chain([last - 1]) {
+            let half = &answer.as_bytes()[..at];
+            let (mut streamed, mut whole) = (observer(), observer());
+            streamed.feed(half);
+            streamed.finish();
+            whole.body(half);
+            for report in [streamed.report(), whole.report()] {
+                let (low, high) = output_between(&report);
+                assert!((low..=high).contains(&2_001), "{api:?} at {at}: {low} to {high}");
+                let has_one = |remarks: &[Remark]| remarks.iter().any(|remark| report.remarks.contains(remark));
+                assert!(has_one(&[Remark::SkippedEvent, Remark::UnreadableEvent]), "{api:?} at {at}");
+            }
+        }
+    }
+    // Of a stream a part is missing, or next to nothing.
+    let value = r#"{"candidates":[{"content":{"parts":[{"text":"Hello there"}]}}]}"#;
+    let line = r#"{"message":{"content":"Hello there"}}"#;
+    let streams = [
+        (Api::Gemini, format!("[{value},\n{}", &value[..60]), true),
+        (Api::Ollama, format!("{line}\n{}", &line[..30]), false),
+        (Api::OpenAiChat, format!("data: {HELLO}\n\ndata: {}", &HELLO[..60]), false),
+    ];
+    for (api, stream, is_open) in streams {
+        let report = observed(api, stream.as_bytes());
+        assert_eq!(report.remarks.contains(&Remark::SkippedEvent), is_open, "{api:?}");
+        assert_eq!(output_between(&report).1 == 1_000, is_open, "{api:?}");
+    }
+    let mut empty = ApiObserver::new(Api::OpenAiChat).prompt_tokens(9).max_output(4_000);
+    empty.body(b"");
+    assert_eq!(output_between(&empty.report()), (0, 4_000), "nothing came of an answer");
+}
+
 #[test]
 fn a_line_of_a_limits_length_is_read_whole() {
     let text = "word ".repeat(1_600_000);
@@ -227,6 +274,36 @@ fn streams_that_never_end_are_not_kept() {
     if let (Some(before), Some(after)) = (before, peak_memory()) {
         // 64 MiB went through each; tests that run beside it hold a few tens.
         assert!(after.saturating_sub(before) < 60 << 10, "{before} KiB before, {after} KiB after");
+    }
+}
+
+/// Events of next to nothing, as often as a list has room for it: what is made of one is gone before the next is read.
+#[test]
+fn lists_of_an_event_are_not_kept() {
+    let lists = [
+        (Api::OpenAiChat, r#"{"choices":["#, "{},", "{}]}"),
+        (Api::OpenAiChat, r#"{"choices":[{"delta":{"tool_calls":["#, "{},", "{}]}}]}"),
+        (Api::OpenAiChat, r#"{"choices":[{"delta":{"content":["#, "{},", "{}]}}]}"),
+        (Api::OpenAiResponses, r#"{"type":"response.completed","response":{"output":["#, "{},", "{}]}}"),
+        (Api::Anthropic, r#"{"type":"message","content":["#, "{},", "{}]}"),
+        (Api::Anthropic, r#"{"type":"message_delta","usage":{"iterations":["#, r#"{"type":"x"},"#, "{}]}}"),
+        (Api::Gemini, r#"{"candidates":["#, "{},", "{}]}"),
+        (Api::Gemini, r#"{"candidates":[{"content":{"parts":["#, "{},", "{}]}}]}"),
+        (Api::Gemini, r#"{"candidates":[{"groundingMetadata":{"webSearchQueries":["#, "0,", "0]}}]}"),
+        (Api::BedrockConverse, r#"{"output":{"message":{"content":["#, "{},", "{}]}}}"),
+        (Api::Cohere, r#"{"message":{"content":["#, "{},", "{}]}}"),
+    ];
+    let before = peak_memory();
+    for (api, head, item, tail) in lists {
+        let event = format!("data: {head}{}{tail}\n\n", item.repeat((2 << 20) / item.len()));
+        let mut observer = ApiObserver::new(api);
+        observer.feed(event.as_bytes());
+        observer.finish();
+        assert!(!observer.report().remarks.contains(&Remark::UnreadableEvent), "{api:?} {head}: it was read");
+    }
+    if let (Some(before), Some(after)) = (before, peak_memory()) {
+        // An event of 2 MiB, a few times over, and what tests beside it hold: kept, its items would be 600 MiB.
+        assert!(after.saturating_sub(before) < 200 << 10, "{before} KiB before, {after} KiB after");
     }
 }
 

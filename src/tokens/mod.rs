@@ -16,6 +16,8 @@ pub use report::{Beside, Bounds, Certainty, Remark, UsageReport};
 pub use request::RequestShape;
 pub use scatter::Scatter;
 pub use span::Span;
+#[cfg(test)]
+pub(crate) use text::COUNTED_BYTES;
 pub use text::{TextCounter, UnreadableVocabulary, Vocabularies, Vocabulary, VocabularyFile};
 pub use usage::{TokenClass, Usage};
 pub use yardstick::{Delivered, Yardstick};

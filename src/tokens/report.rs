@@ -98,8 +98,8 @@ pub enum Remark {
     ToolsUncounted,
     /// The provider reported an error in place of (the rest of) the response.
     UpstreamError,
-    /// An event was too large or damaged, and was skipped. Unless the provider has the last word, the output may be as
-    /// much as the request allows.
+    /// An event was too large or damaged, and was skipped, or a body that is one JSON value broke off. Unless the provider
+    /// has the last word, the output may be as much as the request allows.
     SkippedEvent,
     /// An event was not what the API sends and was passed over, or the body had no event at all: it is compressed, or not
     /// an answer. Unless the provider has the last word, the output may be as much as the request allows.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::iter;
+use std::marker::PhantomData;
 
 use memchr::memchr;
 use serde::de::Visitor;
@@ -25,8 +27,15 @@ pub(super) struct Object<T>(pub(super) Option<T>);
 pub(super) struct Scalar<T>(pub(super) Option<T>);
 
 /// Objects in a list, or one alone; anything else is left out.
+///
+/// They are read when they are asked for, one after another, and never kept: an object of two bytes may be a thousand
+/// times as large once it is read, and nothing limits how many of them an event has.
 #[derive(Debug)]
-pub(super) struct List<T>(pub(super) Vec<T>);
+pub(super) struct List<'a, T> {
+    /// What is between the brackets, the closing one included; or the one alone.
+    items: &'a str,
+    read_as: PhantomData<fn() -> T>,
+}
 
 /// Something that is there, whatever it is, and neither null nor an empty list.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,10 +53,32 @@ impl<T> Default for Scalar<T> {
     }
 }
 
-impl<T> Default for List<T> {
+impl<T> Default for List<'_, T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { items: "", read_as: PhantomData }
     }
+}
+
+impl<'a, T: Deserialize<'a>> List<'a, T> {
+    fn of_lexeme(lexeme: &'a str) -> Self {
+        Self { items: lexeme.strip_prefix('[').unwrap_or(lexeme), read_as: PhantomData }
+    }
+
+    /// Reads the objects, from the first one on each time.
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
+        values(self.items).filter_map(object)
+    }
+}
+
+/// The values of a list, from its first one or the end of the list on.
+fn values(mut rest: &str) -> impl Iterator<Item = &str> {
+    iter::from_fn(move || {
+        let mut reader = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let value = reader.next()?.ok()?;
+        let behind = rest.get(reader.byte_offset()..).unwrap_or_default().trim_start();
+        rest = behind.strip_prefix(',').unwrap_or_default();
+        Some(value.get())
+    })
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -64,14 +95,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Scalar<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de: 'a, 'a, T: Deserialize<'a>> Deserialize<'de> for List<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        if !raw.get().starts_with('[') {
-            return Ok(Self(object(raw.get()).into_iter().collect()));
-        }
-        let items: Vec<Object<T>> = serde_json::from_str(raw.get()).unwrap_or_default();
-        Ok(Self(items.into_iter().filter_map(|item| item.0).collect()))
+        Ok(Self::of_lexeme(raw.get()))
     }
 }
 
@@ -117,14 +144,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Strings in a list; what is none is empty.
+/// Strings in a list; what is none is empty. They are read when they are asked for, as those of a [`List`] are.
 #[derive(Debug, Default)]
-pub(super) struct Texts<'a>(pub(super) Vec<Text<'a>>);
+pub(super) struct Texts<'a>(&'a str);
+
+impl<'a> Texts<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Text<'a>> + use<'a> {
+        values(self.0.strip_prefix('[').unwrap_or_default()).map(Text::of_lexeme)
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        Ok(Self(serde_json::from_str(raw.get()).unwrap_or_default()))
+        Ok(Self(raw.get()))
     }
 }
 
@@ -151,9 +184,10 @@ impl<'de> Deserialize<'de> for Unescaped {
     }
 }
 
-/// Content that is a string, or a list of parts that are text or thinking; anything else is empty.
+/// Content that is a string, or a list of parts that are text or thinking; anything else is empty. It is read when it
+/// is asked for, as a [`List`] is.
 #[derive(Debug, Default)]
-pub(super) struct Content<'a>(pub(super) Vec<Part<'a>>);
+pub(super) struct Content<'a>(&'a str);
 
 /// A piece of content.
 #[derive(Debug)]
@@ -173,7 +207,7 @@ struct PartFields<'a> {
 /// A thought: a string, or a list of parts that are text. It is no [`Content`]: each reader starts a parser of its own,
 /// so a type that held itself would be read as deep as it is nested, past the parser's limit and the end of the stack.
 #[derive(Debug, Default)]
-struct Thought<'a>(Vec<Text<'a>>);
+struct Thought<'a>(&'a str);
 
 #[derive(Debug, Deserialize)]
 struct ThoughtFields<'a> {
@@ -184,35 +218,45 @@ struct ThoughtFields<'a> {
 impl<'de: 'a, 'a> Deserialize<'de> for Thought<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        let lexeme = raw.get();
-        if !lexeme.starts_with('[') {
-            return Ok(Self(vec![Text::of_lexeme(lexeme)]));
-        }
-        let list: List<ThoughtFields<'a>> = serde_json::from_str(lexeme).unwrap_or_default();
-        Ok(Self(list.0.into_iter().map(|fields| fields.text).collect()))
+        Ok(Self(raw.get()))
     }
 }
 
-impl Content<'_> {
+impl<'a> Thought<'a> {
+    fn texts(&self) -> impl Iterator<Item = Text<'a>> + use<'a> {
+        let (text, list) = text_or_list::<ThoughtFields<'a>>(self.0);
+        text.into_iter().chain(list.iter().map(|fields| fields.text))
+    }
+}
+
+impl<'a> Content<'a> {
+    /// Reads the parts, from the first one on each time.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
+        let (text, list) = text_or_list::<PartFields<'a>>(self.0);
+        let listed = list.iter().flat_map(|PartFields { text, thinking }| {
+            let thoughts = thinking.texts().map(|text| Part { text, is_reasoning: true });
+            iter::once(Part { text, is_reasoning: false }).chain(thoughts)
+        });
+        text.into_iter().map(|text| Part { text, is_reasoning: false }).chain(listed)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|part| part.text.is_empty())
+        self.iter().all(|part| part.text.is_empty())
+    }
+}
+
+/// A text, or else a list.
+fn text_or_list<'a, T: Deserialize<'a>>(lexeme: &'a str) -> (Option<Text<'a>>, List<'a, T>) {
+    match lexeme.starts_with('[') {
+        true => (None, List::of_lexeme(lexeme)),
+        false => (Some(Text::of_lexeme(lexeme)), List::default()),
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        let lexeme = raw.get();
-        if !lexeme.starts_with('[') {
-            return Ok(Self(vec![Part { text: Text::of_lexeme(lexeme), is_reasoning: false }]));
-        }
-        let list: List<PartFields<'a>> = serde_json::from_str(lexeme).unwrap_or_default();
-        let mut parts = Vec::new();
-        for fields in list.0 {
-            parts.push(Part { text: fields.text, is_reasoning: false });
-            parts.extend(fields.thinking.0.into_iter().map(|text| Part { text, is_reasoning: true }));
-        }
-        Ok(Self(parts))
+        Ok(Self(raw.get()))
     }
 }
 
@@ -288,7 +332,83 @@ impl<'de> Deserialize<'de> for Count {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, Text};
+    use std::cell::Cell;
+
+    use serde::Deserialize;
+    use serde::de::IgnoredAny;
+
+    use super::{Content, Count, List, Text, Texts};
+
+    thread_local! {
+        static READ: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// An object, and how many of its kind were read before it.
+    #[derive(Debug)]
+    struct Nth(usize);
+
+    impl<'de> Deserialize<'de> for Nth {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            IgnoredAny::deserialize(deserializer).map(|_| Self(READ.replace(READ.get() + 1)))
+        }
+    }
+
+    #[test]
+    fn a_list_reads_no_item_before_it_is_asked_for() {
+        let json = format!("[{}{{}}]", "{}, null , ".repeat(1_000));
+        let list: List<'_, Nth> = serde_json::from_str(&json).unwrap();
+        assert_eq!(READ.get(), 0);
+        for (at, Nth(before)) in list.iter().enumerate() {
+            assert_eq!((before, READ.get()), (at, at + 1));
+        }
+        assert_eq!(READ.get(), 1_001);
+    }
+
+    #[test]
+    fn a_list_is_of_objects_or_one_alone() {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow, default)]
+            n: Text<'a>,
+        }
+        for (json, names) in [
+            (r#"[{"n":"a"} , 7,"{}", [{"n":"b"}],null, {"n":"c,]"},{} ]"#, vec!["a", "c,]", ""]),
+            (r#"[ {"n":"a"}]"#, vec!["a"]),
+            (r#" {"n":"a"}"#, vec!["a"]),
+            (r#"[{"n":"a","n":"b"},{"n":"c"}]"#, vec!["c"]),
+            ("[]", vec![]),
+            ("[ ]", vec![]),
+            ("null", vec![]),
+            ("7", vec![]),
+            (r#""[{}]""#, vec![]),
+        ] {
+            let list: List<'_, Named<'_>> = serde_json::from_str(json).unwrap();
+            let read: Vec<_> = list.iter().map(|named| named.n.as_str().to_owned()).collect();
+            assert_eq!(read, names, "{json}");
+        }
+        assert_eq!(List::<'_, Named<'_>>::default().iter().count(), 0);
+    }
+
+    #[test]
+    fn texts_and_contents_are_read_as_they_come() {
+        let texts: Texts<'_> = serde_json::from_str(r#"["a", 7 ,null,"b"]"#).unwrap();
+        assert_eq!(texts.iter().map(|text| text.as_str().to_owned()).collect::<Vec<_>>(), ["a", "", "", "b"]);
+        assert_eq!(serde_json::from_str::<Texts<'_>>(r#""a""#).unwrap().iter().count(), 0);
+        for (json, parts) in [
+            (r#""a""#, vec![("a", false)]),
+            (r#"[{"text":"a"},{"thinking":"b"}]"#, vec![("a", false), ("b", true)]),
+            (r#"[{"thinking":[{"text":"a"},{"text":"b"}]}]"#, vec![("a", true), ("b", true)]),
+            (r#"{"text":"a"}"#, vec![]),
+            ("null", vec![]),
+            ("[]", vec![]),
+        ] {
+            let content: Content<'_> = serde_json::from_str(json).unwrap();
+            let read: Vec<_> = content.iter().map(|part| (part.text.as_str().to_owned(), part.is_reasoning)).collect();
+            let read: Vec<_> =
+                read.iter().map(|(text, is)| (text.as_str(), *is)).filter(|(text, _)| !text.is_empty()).collect();
+            assert_eq!((content.is_empty(), read), (parts.is_empty(), parts), "{json}");
+        }
+    }
 
     #[test]
     fn a_text_is_a_string_whatever_is_escaped_in_it() {

@@ -40,7 +40,7 @@
 //! | another model's name on the way | the first name | `ModelChanged` |
 //! | that another service tier answered, one without rates in the tariff | that tier; charged is the tariff's own | `TierUnpriced` |
 //! | an error | what was delivered before it | `UpstreamError` |
-//! | an event that is too large, or damaged | nothing of that event: the output may be all that the request allows | `SkippedEvent` |
+//! | an event that is too large, or damaged, or half of a JSON value that is all of the answer or a part of it | nothing of that event: the output may be all that the request allows | `SkippedEvent` |
 //! | something that is not of this API, or compressed, or no event at all | nothing of it: the same | `UnreadableEvent` |
 //! | text that is not UTF-8 | the text with replacement characters | `InvalidText` |
 //! | nothing more, in the middle of its answer | usage so far, and what was counted since | `UsageSoFar` |

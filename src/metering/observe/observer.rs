@@ -1,7 +1,7 @@
 //! The built-in observer: framing, reader and tally put together.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, mem};
 
 use super::api::{Api, Reader};
 use super::expect::Expected;
@@ -44,10 +44,34 @@ pub struct ApiObserver {
 enum Wire {
     /// No byte of it was seen.
     Unknown,
-    /// As events; whether there was one yet.
-    Events(Box<dyn Framing>, bool),
+    /// As events.
+    Events(Events),
     /// Not at all: it is compressed.
     Closed,
+}
+
+struct Events {
+    framing: Box<dyn Framing>,
+    half: Half,
+    /// Whether there was one yet.
+    has_any: bool,
+}
+
+/// What may be missing where an event breaks off.
+#[derive(Clone, Copy)]
+enum Half {
+    /// A token or two: a stream's event holds no more.
+    Little,
+    /// All of the answer with the first one, which may be a whole body; a token or two with others.
+    AllOfFirst,
+    /// Much: a value holds a part of the answer, or all of it.
+    Much,
+}
+
+impl Events {
+    fn new(framing: impl Framing + 'static, half: Half) -> Self {
+        Self { framing: Box::new(framing), half, has_any: false }
+    }
 }
 
 impl ApiObserver {
@@ -142,34 +166,44 @@ impl ApiObserver {
     fn wire_of(&mut self, first: u8) -> Wire {
         let limit = self.event_bytes_max;
         match first {
-            0x00 => Wire::Events(Box::new(EventStream::with_limit(limit)), false),
+            0x00 => Wire::Events(Events::new(EventStream::with_limit(limit), Half::Little)),
             // gzip and zstd: whoever asked for a compressed body has to open it.
             0x1F | 0x28 => {
                 self.tally.remark(Remark::UnreadableEvent);
                 Wire::Closed
             }
-            b'{' if self.api == Api::Ollama => Wire::Events(Box::new(JsonLines::with_limit(limit)), false),
-            b'{' | b'[' => Wire::Events(Box::new(JsonValues::with_limit(limit)), false),
-            _ => Wire::Events(Box::new(Sse::with_limit(limit)), false),
+            b'{' if self.api == Api::Ollama => {
+                Wire::Events(Events::new(JsonLines::with_limit(limit), Half::AllOfFirst))
+            }
+            b'{' | b'[' => Wire::Events(Events::new(JsonValues::with_limit(limit), Half::Much)),
+            _ => Wire::Events(Events::new(Sse::with_limit(limit), Half::Little)),
         }
     }
 
     fn drive(&mut self, step: impl FnOnce(&mut dyn Framing, &mut dyn FnMut(Event<'_>))) {
-        let Self { wire: Wire::Events(framing, has_events), reader, tally, .. } = self else {
+        let Self { wire: Wire::Events(events), reader, tally, .. } = self else {
             return;
         };
+        let Events { framing, half, has_any } = events;
         step(&mut **framing, &mut |event| {
-            *has_events = true;
-            read_event(&mut **reader, tally, event);
+            let is_first = !mem::replace(has_any, true);
+            let unread = match half {
+                _ if event.is_whole => Some(Remark::UnreadableEvent),
+                Half::Much => Some(Remark::SkippedEvent),
+                Half::AllOfFirst => is_first.then_some(Remark::SkippedEvent),
+                Half::Little => None,
+            };
+            read_event(&mut **reader, tally, event, unread);
         });
         if framing.skipped() > 0 {
-            *has_events = true;
+            *has_any = true;
             tally.remark(Remark::SkippedEvent);
         }
     }
 }
 
-fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>) {
+/// Reads an event; if it cannot be read, that is remarked as `unread`.
+fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>, unread: Option<Remark>) {
     // What follows a finished response is not of this response.
     if tally.is_final() {
         return;
@@ -182,8 +216,8 @@ fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>) {
         tally.remark(Remark::InvalidText);
     }
     let was_read = reader.event(&text, tally);
-    if !was_read && event.is_whole {
-        tally.remark(Remark::UnreadableEvent);
+    if let Some(remark) = unread.filter(|_| !was_read) {
+        tally.remark(remark);
     }
 }
 
@@ -203,16 +237,20 @@ impl Observer for ApiObserver {
     fn body(&mut self, bytes: &[u8]) {
         if bytes.trim_ascii_start().first() == Some(&b'{') {
             // It is in memory already: no limit on its size helps anybody.
-            self.wire = Wire::Events(Box::new(JsonValues::with_limit(usize::MAX)), false);
+            self.wire = Wire::Events(Events::new(JsonValues::with_limit(usize::MAX), Half::Much));
         }
         self.feed(bytes);
+        if matches!(self.wire, Wire::Unknown) {
+            // A stream may break off ahead of its first byte; an answer of none is not one.
+            self.tally.remark(Remark::UnreadableEvent);
+        }
         self.tally.settle_usage();
         self.finish();
     }
 
     fn finish(&mut self) {
         self.drive(|framing, on| framing.finish(on));
-        if matches!(self.wire, Wire::Events(_, false)) {
+        if matches!(self.wire, Wire::Events(Events { has_any: false, .. })) {
             self.tally.remark(Remark::UnreadableEvent);
         }
         self.tally.finish();

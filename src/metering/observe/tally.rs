@@ -48,8 +48,7 @@ pub(super) struct Tally {
     output: Option<Standing>,
     /// Whether the input figures can still grow.
     input_grows: bool,
-    /// What was counted when the output figures were written.
-    then: Delivered,
+    /// Marked where the output figures were written.
     channels: Option<Channels>,
     hides_reasoning: bool,
     /// Audio or images came, whose tokens nobody can count.
@@ -71,7 +70,6 @@ impl Tally {
             figures: Figures::default(),
             output: None,
             input_grows: false,
-            then: Delivered::default(),
             channels: None,
             hides_reasoning: false,
             has_media: false,
@@ -142,20 +140,24 @@ impl Tally {
         });
         if figures.output.is_some() {
             self.output = Some(standing);
-            self.then = self.delivered();
+            if let Some(channels) = &mut self.channels {
+                channels.mark();
+            }
         }
     }
 
-    /// The provider said what steps used that its totals leave out: all of them up to now.
-    pub(super) fn beside(&mut self, steps: impl IntoIterator<Item = Beside>) {
+    /// The provider begins to say anew what steps used that its totals leave out.
+    pub(super) fn restart_beside(&mut self) {
         self.beside.clear();
-        for step in steps {
-            let is_full = self.beside.len() >= STEPS_MAX;
-            match self.beside.iter_mut().rev().find(|known| known.model == step.model) {
-                Some(known) if is_full => known.usage.add(&step.usage),
-                None if is_full => self.remark(Remark::SkippedEvent),
-                Some(_) | None => self.beside.push(step),
-            }
+    }
+
+    /// The provider said what the next such step used.
+    pub(super) fn beside(&mut self, step: Beside) {
+        let is_full = self.beside.len() >= STEPS_MAX;
+        match self.beside.iter_mut().rev().find(|known| known.model == step.model) {
+            Some(known) if is_full => known.usage.add(&step.usage),
+            None if is_full => self.remark(Remark::SkippedEvent),
+            Some(_) | None => self.beside.push(step),
         }
     }
 
@@ -297,7 +299,7 @@ impl Tally {
         if self.output.is_some() {
             // What the provider said so far, and what was delivered since. It reports what it hides as it goes.
             remarks.insert(Remark::UsageSoFar);
-            delivered = delivered.since(self.then);
+            delivered = delivered.since(self.channels.as_ref().map(Channels::at_mark).unwrap_or_default());
             drawn.add(TokenClass::Output, yardstick.output(&delivered));
             if delivered.reasoning > 0 {
                 drawn.add(TokenClass::Reasoning, yardstick.reasoning(&delivered));

@@ -37,6 +37,17 @@ pub struct TextCounter {
     seen: (usize, u64),
     /// How often a text was cut where that is not known to be safe.
     forced: u64,
+    /// Where the text ended when it was marked.
+    mark: Mark,
+}
+
+/// Where a text ended, and how many tokens it had there.
+#[derive(Clone, Copy, Debug)]
+enum Mark {
+    Nowhere,
+    /// After so many bytes of the tail. They are counted when somebody asks, or when the tail is.
+    InTail(usize),
+    Counted(u64),
 }
 
 const TAIL_BYTES_MAX: usize = 64 * 1024;
@@ -48,7 +59,7 @@ const SLACK_PER_CUT: u64 = 8;
 impl TextCounter {
     /// A counter of an empty text.
     pub fn new(vocabulary: Vocabulary) -> Self {
-        Self { vocabulary, counted: 0, tail: String::new(), seen: (0, 0), forced: 0 }
+        Self { vocabulary, counted: 0, tail: String::new(), seen: (0, 0), forced: 0, mark: Mark::Nowhere }
     }
 
     /// Hears the next piece of the text.
@@ -73,6 +84,20 @@ impl TextCounter {
     /// Tokens so far. Counts the tail anew, so ask when the number is needed, not at every delta of a long word.
     pub fn count(&self) -> u64 {
         self.counted.saturating_add(self.count_of(&self.tail))
+    }
+
+    /// Marks where the text ends now, without counting it.
+    pub(crate) fn mark(&mut self) {
+        self.mark = Mark::InTail(self.tail.len());
+    }
+
+    /// What [`count`](Self::count) said where the text was marked last, if it was. May count a tail, as that does.
+    pub(crate) fn count_at_mark(&self) -> Option<u64> {
+        match self.mark {
+            Mark::Nowhere => None,
+            Mark::InTail(to) => Some(self.counted.saturating_add(self.count_of(self.tail.get(..to)?))),
+            Mark::Counted(count) => Some(count),
+        }
     }
 
     /// No fewer tokens than [`count`](Self::count) says, without counting: a token is at least one byte, and what some
@@ -123,15 +148,26 @@ impl TextCounter {
         let Some(head) = self.tail.get(..to) else {
             return;
         };
+        let marked = match self.mark {
+            Mark::InTail(at) if at <= to => self.count_at_mark().map_or(self.mark, Mark::Counted),
+            Mark::Nowhere | Mark::InTail(_) | Mark::Counted(_) => self.mark,
+        };
         self.counted = self.counted.saturating_add(self.count_of(head));
         let last = head.chars().next_back().filter(|_| keeps_last).map_or(0, char::len_utf8);
-        self.tail.drain(..to.saturating_sub(last));
+        let gone = to.saturating_sub(last);
+        self.tail.drain(..gone);
+        self.mark = match marked {
+            Mark::InTail(at) => Mark::InTail(at.saturating_sub(gone)),
+            Mark::Nowhere | Mark::Counted(_) => marked,
+        };
         let tokens = self.tail.get(..last).filter(|_| keeps_last).map_or(0, |last| self.vocabulary.count(last));
         self.seen = (last, tokens);
     }
 
     /// Tokens of text that begins with what was seen already.
     fn count_of(&self, text: &str) -> u64 {
+        #[cfg(test)]
+        tests::COUNTED_BYTES.set(tests::COUNTED_BYTES.get() + text.len());
         self.vocabulary.count(text).saturating_sub(self.seen.1)
     }
 }
@@ -139,4 +175,39 @@ impl TextCounter {
 /// Splits off as much as fits in `room` bytes.
 fn split_within(text: &str, room: usize) -> (&str, &str) {
     text.split_at_checked(text.floor_char_boundary(room)).unwrap_or((text, ""))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::{TAIL_BYTES_MAX, TextCounter};
+    use crate::tokens::Vocabulary;
+
+    thread_local! {
+        /// How much text was counted by this thread's counters: the work they did.
+        pub(crate) static COUNTED_BYTES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_mark_counts_what_was_there_wherever_the_text_is_cut_later() {
+        let long = "w".repeat(TAIL_BYTES_MAX);
+        let texts = ["", "one tw", "o, three", " ", &long, "w", ". And", " so on €", &long, &long, "w x"];
+        for vocabulary in [Vocabulary::O200k, Vocabulary::Gemma, Vocabulary::Unknown] {
+            for marked in 0..texts.len() {
+                let mut counter = TextCounter::new(vocabulary.clone());
+                assert_eq!(counter.count_at_mark(), None);
+                let mut there = 0;
+                for (at, text) in texts.iter().enumerate() {
+                    counter.push(text);
+                    if at == marked {
+                        counter.mark();
+                        there = counter.count();
+                    }
+                    let expected = (at >= marked).then_some(there);
+                    assert_eq!(counter.count_at_mark(), expected, "{vocabulary:?}: marked at {marked}, asked at {at}");
+                }
+            }
+        }
+    }
 }

@@ -12,6 +12,8 @@ mod vocabularies;
 mod vocabulary;
 
 pub use count::TextCounter;
+#[cfg(test)]
+pub(crate) use count::tests::COUNTED_BYTES;
 pub use vocabularies::Vocabularies;
 pub(super) use vocabulary::begins_a_word;
 pub use vocabulary::{UnreadableVocabulary, Vocabulary, VocabularyFile};

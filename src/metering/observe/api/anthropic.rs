@@ -40,8 +40,8 @@ struct Envelope<'a> {
     content_block: Object<Block<'a>>,
     #[serde(borrow, default)]
     delta: Object<Delta<'a>>,
-    #[serde(default)]
-    usage: Object<Usage>,
+    #[serde(borrow, default)]
+    usage: Object<Totals<'a>>,
     /// Bedrock: the event itself, in Base64.
     #[serde(borrow, default)]
     bytes: Text<'a>,
@@ -52,9 +52,9 @@ struct Message<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(borrow, default)]
-    content: List<Block<'a>>,
-    #[serde(default)]
-    usage: Object<Usage>,
+    content: List<'a, Block<'a>>,
+    #[serde(borrow, default)]
+    usage: Object<Totals<'a>>,
     #[serde(borrow, default)]
     stop_reason: Text<'a>,
 }
@@ -91,7 +91,7 @@ struct Delta<'a> {
 
 /// The usage of a message, or of one of its [`Step`]s.
 #[derive(Debug, Default, Deserialize)]
-struct Usage<Steps = List<Step>> {
+struct Usage<Steps> {
     /// Of a step: what kind it is, and whose it is if not the message's own model's.
     #[serde(default, rename = "type")]
     kind: Scalar<String>,
@@ -117,6 +117,9 @@ struct Usage<Steps = List<Step>> {
     #[serde(default)]
     iterations: Steps,
 }
+
+/// The usage of a message, with its steps.
+type Totals<'a> = Usage<List<'a, Step>>;
 
 /// The usage of a step, which has no steps: a type that held itself would be read past the parser's limit of depth.
 type Step = Usage<IgnoredAny>;
@@ -172,7 +175,7 @@ impl Messages {
                     tally.text(Channel::text(index), delta.text.as_str());
                     tally.text(Channel::reasoning(index), delta.thinking.as_str());
                     tally.text(Channel::tool_arguments(index, 0), delta.partial_json.as_str());
-                    for part in &delta.content.0 {
+                    for part in delta.content.iter() {
                         tally.text(Channel::text(index), part.text.as_str());
                     }
                 }
@@ -215,8 +218,8 @@ impl Messages {
 
     fn whole(&mut self, message: &Message<'_>, tally: &mut Tally) {
         self.model(message, tally);
-        for (index, block) in message.content.0.iter().enumerate() {
-            self.block(index as u64, block, true, tally);
+        for (index, block) in message.content.iter().enumerate() {
+            self.block(index as u64, &block, true, tally);
         }
         tally.stopped(message.stop_reason.as_str());
         if let Some(usage) = &message.usage.0 {
@@ -250,7 +253,7 @@ impl Messages {
                 tally.input_grows();
             }
             "compaction" => {
-                for part in &block.content.0 {
+                for part in block.content.iter() {
                     tally.text(Channel::text(index), part.text.as_str());
                 }
             }
@@ -258,12 +261,15 @@ impl Messages {
         }
     }
 
-    fn said(&mut self, usage: &Usage, standing: Standing, tally: &mut Tally) {
-        let is_beside = |step: &&Step| step.kind.0.as_ref().is_some_and(|kind| kind != "message");
-        let beside: Vec<Beside> =
-            usage.iterations.0.iter().filter(is_beside).map(|step| self.step(step, tally)).collect();
-        if !beside.is_empty() {
-            tally.remark(Remark::UsageBeside);
+    fn said(&mut self, usage: &Totals<'_>, standing: Standing, tally: &mut Tally) {
+        let is_beside = |step: &Step| step.kind.0.as_ref().is_some_and(|kind| kind != "message");
+        for (at, step) in usage.iterations.iter().filter(is_beside).enumerate() {
+            if at == 0 {
+                // All of them up to now.
+                tally.remark(Remark::UsageBeside);
+                tally.restart_beside();
+            }
+            let beside = self.step(&step, tally);
             tally.beside(beside);
         }
         tally.tier(usage.service_tier.0.as_deref().unwrap_or_default());

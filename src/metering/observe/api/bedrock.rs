@@ -111,7 +111,7 @@ struct Output<'a> {
 #[derive(Debug, Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: List<Block<'a>>,
+    content: List<'a, Block<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -128,7 +128,7 @@ struct Usage<'a> {
     cache_write: Count,
     /// What was written, by how long it lives.
     #[serde(borrow, default, rename = "cacheDetails")]
-    written: List<Written<'a>>,
+    written: List<'a, Written<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,7 +154,7 @@ struct Native<'a> {
     titan: Text<'a>,
     /// Mistral.
     #[serde(borrow, default)]
-    outputs: List<Block<'a>>,
+    outputs: List<'a, Block<'a>>,
     /// Command.
     #[serde(borrow, default)]
     event_type: Text<'a>,
@@ -200,9 +200,11 @@ impl Converse {
         if native.choices.0 {
             self.chat.event(json, tally);
         }
-        let pieces = native.outputs.0.iter().map(|piece| &piece.text);
-        for text in [&native.generation, &native.titan, &native.text].into_iter().chain(pieces) {
+        for text in [&native.generation, &native.titan, &native.text] {
             tally.text(Channel::text(0), text.as_str());
+        }
+        for piece in native.outputs.iter() {
+            tally.text(Channel::text(0), piece.text.as_str());
         }
         // Last, for it may be what ends the response.
         let names = named(&event, tally);
@@ -214,7 +216,9 @@ impl Native<'_> {
     fn is_known(&self) -> bool {
         let texts = [&self.generation, &self.titan, &self.event_type];
         let marks = [self.nova_start, self.nova_block_end, self.choices];
-        texts.iter().any(|text| text.0.is_some()) || marks.iter().any(|mark| mark.0) || !self.outputs.0.is_empty()
+        texts.iter().any(|text| text.0.is_some())
+            || marks.iter().any(|mark| mark.0)
+            || self.outputs.iter().next().is_some()
     }
 }
 
@@ -234,8 +238,8 @@ fn read(event: &Envelope<'_>, tally: &mut Tally) {
         said(index, block, tally);
     }
     let message = event.output.0.as_ref().and_then(|output| output.message.0.as_ref());
-    for (index, block) in message.into_iter().flat_map(|message| &message.content.0).enumerate() {
-        said(index as u64, block, tally);
+    for (index, block) in message.into_iter().flat_map(|message| message.content.iter()).enumerate() {
+        said(index as u64, &block, tally);
     }
     tally.stopped(event.stop_reason.as_str());
     tally.tier(event.tier.0.as_ref().map(|tier| tier.kind.as_str()).unwrap_or_default());
@@ -279,7 +283,7 @@ const INCLUDES: Includes = Includes { cache: false, audio: true, reasoning: true
 
 impl Usage<'_> {
     fn figures(&self, remark: &mut impl FnMut(Remark)) -> Figures {
-        let hour = self.written.0.iter().filter(|written| written.ttl.as_str() == "1h");
+        let hour = self.written.iter().filter(|written| written.ttl.as_str() == "1h");
         let hour = hour.filter_map(|written| written.input.read(remark)).reduce(u64::saturating_add);
         let written = self.cache_write.read(remark);
         Figures {

@@ -46,11 +46,11 @@ struct Delta<'a> {
 #[derive(Debug, Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: List<Piece<'a>>,
+    content: List<'a, Piece<'a>>,
     #[serde(borrow, default)]
     tool_plan: Text<'a>,
     #[serde(borrow, default)]
-    tool_calls: List<Call<'a>>,
+    tool_calls: List<'a, Call<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,13 +126,13 @@ impl Reader for Chat {
 }
 
 fn said(index: u64, message: &Message<'_>, tally: &mut Tally) {
-    for (at, piece) in message.content.0.iter().enumerate() {
+    for (at, piece) in message.content.iter().enumerate() {
         let index = index.saturating_add(at as u64);
         tally.text(Channel::text(index), piece.text.as_str());
         tally.text(Channel::reasoning(index), piece.thinking.as_str());
     }
     tally.text(Channel { part: u64::MAX, ..Channel::text(index) }, message.tool_plan.as_str());
-    for (at, call) in message.tool_calls.0.iter().enumerate() {
+    for (at, call) in message.tool_calls.iter().enumerate() {
         if let Some(function) = &call.function.0 {
             let index = index.saturating_add(at as u64);
             tally.text(Channel::tool_name(index, 0), function.name.as_str());

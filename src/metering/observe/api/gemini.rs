@@ -61,7 +61,7 @@ impl Phases {
 #[derive(Debug, Deserialize)]
 struct Content<'a> {
     #[serde(borrow, default)]
-    candidates: List<Candidate<'a>>,
+    candidates: List<'a, Candidate<'a>>,
     #[serde(borrow, default, rename = "usageMetadata")]
     usage: Object<Usage<'a>>,
     #[serde(borrow, default, rename = "modelVersion")]
@@ -101,7 +101,7 @@ struct Grounding<'a> {
 #[derive(Debug, Deserialize)]
 struct Parts<'a> {
     #[serde(borrow, default)]
-    parts: List<Part<'a>>,
+    parts: List<'a, Part<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,7 +125,7 @@ struct Call<'a> {
     #[serde(borrow, default)]
     args: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "partialArgs")]
-    partial: List<Argument<'a>>,
+    partial: List<'a, Argument<'a>>,
 }
 
 /// A piece of an argument of a call that comes bit by bit.
@@ -162,11 +162,11 @@ struct Usage<'a> {
     #[serde(borrow, default, rename = "serviceTier")]
     tier: Text<'a>,
     #[serde(borrow, default, rename = "promptTokensDetails")]
-    prompt_details: List<Modality<'a>>,
+    prompt_details: List<'a, Modality<'a>>,
     #[serde(borrow, default, rename = "cacheTokensDetails")]
-    cache_details: List<Modality<'a>>,
+    cache_details: List<'a, Modality<'a>>,
     #[serde(borrow, default, rename = "candidatesTokensDetails")]
-    candidates_details: List<Modality<'a>>,
+    candidates_details: List<'a, Modality<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,8 +191,8 @@ impl Reader for Contents {
         tally.model(content.model.as_str());
         self.searches_once |= ["gemini-1", "gemini-2"].iter().any(|model| content.model.as_str().contains(model));
         let mut is_last = content.feedback.0.is_some_and(|feedback| !feedback.block_reason.is_empty());
-        for candidate in content.candidates.0.iter() {
-            self.candidate(candidate, tally);
+        for candidate in content.candidates.iter() {
+            self.candidate(&candidate, tally);
             tally.stopped(candidate.finish_reason.as_str());
             is_last |= !candidate.finish_reason.is_empty();
         }
@@ -211,10 +211,10 @@ impl Contents {
         let index = candidate.index.0.unwrap_or(0);
         if let Some(grounding) = &candidate.grounding.0 {
             tally.input_grows();
-            let queries = grounding.queries.0.iter().filter(|query| !query.is_empty()).count() as u64;
+            let queries = grounding.queries.iter().filter(|query| !query.is_empty()).count() as u64;
             self.searches = self.searches.max(queries);
         }
-        for part in candidate.content.0.iter().flat_map(|content| &content.parts.0) {
+        for part in candidate.content.0.iter().flat_map(|content| content.parts.iter()) {
             let is_thought = part.thought.0 == Some(true);
             let channel = if is_thought { Channel::reasoning(index) } else { Channel::text(index) };
             tally.text(channel, part.text.as_str());
@@ -239,7 +239,7 @@ impl Contents {
         tally.text(Channel::tool_name(index, self.calls), call.name.as_str());
         let arguments = call.args.map(RawValue::get).unwrap_or_default();
         tally.text(Channel::tool_arguments(index, self.calls), arguments);
-        for piece in &call.partial.0 {
+        for piece in call.partial.iter() {
             // How a model writes these is not known: each is taken for a call of its own, the framing of which has a wide range.
             let path = piece.path.as_str();
             if path != self.path {
@@ -257,9 +257,7 @@ impl Contents {
         let output = self.output.read(usage.candidates.read(remark), standing);
         // A phase has a total of its own; only the last one is of the whole.
         let total = if standing == Standing::Last { usage.total.read(remark) } else { None };
-        let cached = usage.cache_details.0.as_slice();
-        let prompt = usage.prompt_details.0.as_slice();
-        let candidates = usage.candidates_details.0.as_slice();
+        let (cached, prompt, candidates) = (&usage.cache_details, &usage.prompt_details, &usage.candidates_details);
         // What was read from a cache is counted there.
         let mut beside_cache = |name| match (of(prompt, name, remark), of(cached, name, remark)) {
             (Some(all), cached) => Some(all.saturating_sub(cached.unwrap_or(0))),
@@ -291,6 +289,6 @@ impl Contents {
 }
 
 /// The count of one modality.
-fn of(details: &[Modality<'_>], name: &str, remark: &mut impl FnMut(Remark)) -> Option<u64> {
+fn of<'a>(details: &List<'a, Modality<'a>>, name: &str, remark: &mut impl FnMut(Remark)) -> Option<u64> {
     details.iter().find(|detail| detail.modality.as_str() == name).and_then(|detail| detail.count.read(remark))
 }

@@ -43,7 +43,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     thinking: Text<'a>,
     #[serde(borrow, default)]
-    tool_calls: List<Call<'a>>,
+    tool_calls: List<'a, Call<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +95,7 @@ impl Reader for Chat {
 fn said(message: &Message<'_>, tally: &mut Tally) {
     tally.text(Channel::text(0), message.content.as_str());
     tally.text(Channel::reasoning(0), message.thinking.as_str());
-    for (at, call) in message.tool_calls.0.iter().enumerate() {
+    for (at, call) in message.tool_calls.iter().enumerate() {
         if let Some(function) = &call.function.0 {
             let index = function.index.0.unwrap_or(at as u64);
             tally.text(Channel::tool_name(0, index), function.name.as_str());

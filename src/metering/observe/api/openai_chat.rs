@@ -26,7 +26,7 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(borrow, default)]
-    choices: List<Choice<'a>>,
+    choices: List<'a, Choice<'a>>,
     #[serde(borrow, default)]
     service_tier: Text<'a>,
     #[serde(default)]
@@ -74,7 +74,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     refusal: Content<'a>,
     #[serde(borrow, default)]
-    tool_calls: List<Call<'a>>,
+    tool_calls: List<'a, Call<'a>>,
     #[serde(borrow, default)]
     function_call: Object<Function<'a>>,
     #[serde(default)]
@@ -183,10 +183,10 @@ impl Reader for Chat {
         }
         tally.model(chunk.model.as_str());
         tally.tier(chunk.service_tier.as_str());
-        let choices = chunk.choices.0;
-        let has_choices = !choices.is_empty();
+        let mut has_choices = false;
         let mut usage = chunk.usage.0.or_else(|| chunk.x_groq.0.and_then(|groq| groq.usage.0));
-        for choice in choices {
+        for choice in chunk.choices.iter() {
+            has_choices = true;
             self.choice(&choice, tally);
             usage = usage.or(choice.usage.0);
         }
@@ -228,19 +228,19 @@ fn said(index: u64, message: &Message<'_>, tally: &mut Tally) {
     if message.audio.0 || message.images.0 {
         tally.media();
     }
-    for part in &message.content.0 {
+    for part in message.content.iter() {
         let channel = if part.is_reasoning { Channel::reasoning(index) } else { Channel::text(index) };
         tally.text(channel, part.text.as_str());
     }
     // Some send the same reasoning under both names.
     let reasoning = [&message.reasoning_content, &message.reasoning].into_iter().find(|content| !content.is_empty());
-    for part in reasoning.into_iter().flat_map(|content| &content.0) {
+    for part in reasoning.into_iter().flat_map(Content::iter) {
         tally.text(Channel::reasoning(index), part.text.as_str());
     }
-    for part in &message.refusal.0 {
+    for part in message.refusal.iter() {
         tally.text(Channel::text(index), part.text.as_str());
     }
-    for (at, call) in message.tool_calls.0.iter().enumerate() {
+    for (at, call) in message.tool_calls.iter().enumerate() {
         if let Some(function) = &call.function.0 {
             called(index, call.index.0.unwrap_or(at as u64), function, tally);
         }

@@ -49,7 +49,7 @@ struct Response<'a> {
     #[serde(default)]
     usage: Object<Usage>,
     #[serde(borrow, default)]
-    output: List<Item<'a>>,
+    output: List<'a, Item<'a>>,
     #[serde(borrow, default)]
     status: Text<'a>,
 }
@@ -63,9 +63,9 @@ struct Item<'a> {
     #[serde(borrow, default)]
     arguments: Text<'a>,
     #[serde(borrow, default)]
-    content: List<Piece<'a>>,
+    content: List<'a, Piece<'a>>,
     #[serde(borrow, default)]
-    summary: List<Piece<'a>>,
+    summary: List<'a, Piece<'a>>,
     /// What a web search did.
     #[serde(borrow, default)]
     action: Object<Action<'a>>,
@@ -150,7 +150,8 @@ impl Reader for Responses {
         } else {
             delta(&event, tally);
             if let Some(item) = event.item.0.as_ref().filter(|_| event.kind.as_str() == "response.output_item.done") {
-                self.ran([item], tally);
+                self.ran(item, tally);
+                self.searched(tally);
             }
         }
         true
@@ -182,7 +183,10 @@ impl Responses {
         }
         // The items once more, all of them; some leave them out, and what was seen before stands.
         self.searches = 0;
-        self.ran(&response.output.0, tally);
+        for item in response.output.iter() {
+            self.ran(&item, tally);
+        }
+        self.searched(tally);
         if let Some(usage) = &response.usage.0 {
             let figures = usage.figures(&mut |remark| tally.remark(remark));
             tally.usage(&figures, Standing::Last);
@@ -190,21 +194,23 @@ impl Responses {
         tally.end();
     }
 
-    /// Items that are done: what ran on the provider's side.
-    fn ran<'a>(&mut self, items: impl IntoIterator<Item = &'a Item<'a>>, tally: &mut Tally) {
-        for item in items {
-            match item.kind.as_str() {
-                // What opens a page, or looks for something in it, costs nothing.
-                "web_search_call" => {
-                    let action = item.action.0.as_ref().map(|action| action.kind.as_str());
-                    self.searches += u64::from(action.is_none_or(|action| action == "search"));
-                }
-                "file_search_call" | "code_interpreter_call" | "image_generation_call" => {
-                    tally.remark(Remark::ToolsUncounted);
-                }
-                _ => {}
+    /// An item that is done: what ran on the provider's side.
+    fn ran(&mut self, item: &Item<'_>, tally: &mut Tally) {
+        match item.kind.as_str() {
+            // What opens a page, or looks for something in it, costs nothing.
+            "web_search_call" => {
+                let action = item.action.0.as_ref().map(|action| action.kind.as_str());
+                self.searches += u64::from(action.is_none_or(|action| action == "search"));
             }
+            "file_search_call" | "code_interpreter_call" | "image_generation_call" => {
+                tally.remark(Remark::ToolsUncounted);
+            }
+            _ => {}
         }
+    }
+
+    /// States the searches up to here.
+    fn searched(&self, tally: &mut Tally) {
         let searches = Some(self.searches).filter(|searches| *searches > 0);
         tally.usage(&Figures { searches, ..Figures::default() }, Standing::SoFar);
     }
@@ -251,17 +257,17 @@ fn delta(event: &Envelope<'_>, tally: &mut Tally) {
 fn whole(response: &Response<'_>, tally: &mut Tally) {
     tally.model(response.model.as_str());
     tally.tier(response.service_tier.as_str());
-    for (index, item) in response.output.0.iter().enumerate() {
+    for (index, item) in response.output.iter().enumerate() {
         let index = index as u64;
         tally.text(Channel::tool_name(index, 0), item.name.as_str());
         tally.text(Channel::tool_arguments(index, 0), item.arguments.as_str());
-        for piece in item.content.0.iter() {
+        for piece in item.content.iter() {
             let is_reasoning = piece.kind.as_str() == "reasoning_text";
             let channel = if is_reasoning { Channel::reasoning(index) } else { Channel::text(index) };
             tally.text(channel, piece.text.as_str());
             tally.text(Channel::text(index), piece.refusal.as_str());
         }
-        for piece in item.summary.0.iter() {
+        for piece in item.summary.iter() {
             tally.hides_reasoning();
             tally.text(Channel::reasoning(index), piece.text.as_str());
         }
