@@ -82,6 +82,40 @@ fn count(report: &UsageReport, class: TokenClass) -> Option<u64> {
     report.usage.get(class)
 }
 
+/// A route that is wired to the wrong observer must not sell its output for nothing.
+#[test]
+fn response_of_another_api_is_never_taken_for_an_empty_one() {
+    let apis = [
+        Api::OpenAiChat,
+        Api::OpenAiResponses,
+        Api::Anthropic,
+        Api::Gemini,
+        Api::BedrockConverse,
+        Api::Cohere,
+        Api::Ollama,
+    ];
+    let nothing_of = |api, bytes: &[u8], what: &str| {
+        let report = observed(api, bytes);
+        let is_said = [Remark::UnreadableEvent, Remark::UpstreamError].iter().any(|said| report.remarks.contains(said));
+        assert!(is_said || report.usage.total_output() > 0, "{api:?} {what}: {report:?}");
+        is_said
+    };
+    let mut unread = 0;
+    for (own, file) in SHAPES {
+        let bytes = recording(file);
+        assert!(!observed(*own, &bytes).remarks.contains(&Remark::UnreadableEvent), "{file}");
+        for api in apis.iter().filter(|api| *api != own) {
+            unread += u32::from(nothing_of(*api, &bytes, file));
+        }
+    }
+    assert!(unread > 80, "{unread}: most observers find nothing in what is not theirs");
+    for api in apis {
+        for body in ["{\"detail\":\"x\"}", "data: {\"detail\":\"x\"}\n\ndata: [DONE]\n\n"] {
+            assert!(nothing_of(api, body.as_bytes(), body));
+        }
+    }
+}
+
 #[test]
 fn a_stream_split_at_any_byte_is_the_same_stream() {
     for (api, file) in SHAPES {
@@ -291,7 +325,7 @@ fn lists_of_an_event_are_not_kept() {
         (Api::Gemini, r#"{"candidates":[{"content":{"parts":["#, "{},", "{}]}}]}"),
         (Api::Gemini, r#"{"candidates":[{"groundingMetadata":{"webSearchQueries":["#, "0,", "0]}}]}"),
         (Api::BedrockConverse, r#"{"output":{"message":{"content":["#, "{},", "{}]}}}"),
-        (Api::Cohere, r#"{"message":{"content":["#, "{},", "{}]}}"),
+        (Api::Cohere, r#"{"type":"message-start","message":{"content":["#, "{},", "{}]}}"),
     ];
     let before = peak_memory();
     for (api, head, item, tail) in lists {

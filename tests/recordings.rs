@@ -323,6 +323,34 @@ fn fees_for_the_providers_own_tools_are_metered() {
     }
 }
 
+/// As reported of `sonar-deep-research`: its reasoning is billed beside the answer, and in no total.
+#[test]
+fn reasoning_of_deep_research_is_beside_its_answer() {
+    let mut observer = ApiObserver::new(Api::OpenAiChat);
+    observer.body(
+        br#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":108,
+            "completion_tokens":3256,"total_tokens":3364,"citation_tokens":7299,"num_search_queries":74,
+            "reasoning_tokens":73248}}"#,
+    );
+    let usage = observer.report().usage;
+    let said = |class| usage.get(class);
+    assert_eq!((said(TokenClass::Output), said(TokenClass::Reasoning)), (Some(3256), Some(73_248)));
+}
+
+/// Alibaba's explicit caches are written at a price of their own.
+#[test]
+fn cache_that_alibaba_writes_is_part_of_the_prompt() {
+    let mut observer = ApiObserver::new(Api::OpenAiChat);
+    observer.body(
+        br#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3019,
+            "completion_tokens":1,"total_tokens":3020,
+            "prompt_tokens_details":{"cache_creation_input_tokens":1500,"cached_tokens":0}}}"#,
+    );
+    let usage = observer.report().usage;
+    let said = |class| usage.get(class);
+    assert_eq!((said(TokenClass::Input), said(TokenClass::CacheWrite5m)), (Some(1519), Some(1500)));
+}
+
 /// A stream of calls that breaks off has those that were done.
 #[test]
 fn searches_are_counted_as_they_are_done() {

@@ -135,7 +135,9 @@ impl Figures {
                 reasoning: usual.reasoning ^ reasoning,
             })
         });
-        if let Some(meaning) = meanings.into_iter().find(|meaning| sum(*meaning) == total) {
+        // What cannot be a part of the output is none, whatever the total is.
+        let is_possible = |meaning: &Includes| usual.reasoning || !meaning.reasoning || self.reasoning <= self.output;
+        if let Some(meaning) = meanings.filter(is_possible).find(|meaning| sum(*meaning) == total) {
             return (meaning, 0);
         }
         remark(Remark::TotalDiffers);

@@ -250,7 +250,8 @@ impl Observer for ApiObserver {
 
     fn finish(&mut self) {
         self.drive(|framing, on| framing.finish(on));
-        if matches!(self.wire, Wire::Events(Events { has_any: false, .. })) {
+        if matches!(self.wire, Wire::Events(_)) && !self.tally.is_recognised() {
+            // Of another API, whatever its events are: what it said is not known.
             self.tally.remark(Remark::UnreadableEvent);
         }
         self.tally.finish();

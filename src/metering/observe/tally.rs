@@ -57,6 +57,8 @@ pub(super) struct Tally {
     /// Why the answer stopped, if it said so.
     stop: Option<Stop>,
     ended: bool,
+    /// Whether anything came that is of the API that is read.
+    recognised: bool,
     beside: Vec<Beside>,
     remarks: BTreeSet<Remark>,
 }
@@ -76,6 +78,7 @@ impl Tally {
             failed: false,
             stop: None,
             ended: false,
+            recognised: false,
             beside: Vec::new(),
             remarks: BTreeSet::new(),
         }
@@ -110,11 +113,21 @@ impl Tally {
         }
     }
 
+    /// Something came that no other API says: so what is nowhere to be found was not there, and not missed.
+    pub(super) fn recognised(&mut self) {
+        self.recognised = true;
+    }
+
+    pub(super) fn is_recognised(&self) -> bool {
+        self.recognised
+    }
+
     /// Text was delivered.
     pub(super) fn text(&mut self, channel: Channel, text: &str) {
         if text.is_empty() {
             return;
         }
+        self.recognised();
         if self.channels.is_none() {
             self.channels = Some(Channels::new(self.vocabulary()));
         }
@@ -139,6 +152,7 @@ impl Tally {
             remarks.insert(remark);
         });
         if figures.output.is_some() {
+            self.recognised();
             self.output = Some(standing);
             if let Some(channels) = &mut self.channels {
                 channels.mark();
@@ -180,6 +194,7 @@ impl Tally {
 
     /// Audio or an image was delivered.
     pub(super) fn media(&mut self) {
+        self.recognised();
         self.has_media = true;
     }
 
@@ -195,6 +210,7 @@ impl Tally {
 
     /// The provider reported an error in place of (the rest of) the response.
     pub(super) fn failed(&mut self) {
+        self.recognised();
         self.failed = true;
         self.remark(Remark::UpstreamError);
     }

@@ -151,6 +151,18 @@ impl Reader for Messages {
     }
 }
 
+/// What nothing but this API says.
+const KINDS: [&str; 8] = [
+    "message",
+    "message_start",
+    "message_delta",
+    "message_stop",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "ping",
+];
+
 impl Messages {
     /// An event out of its wrapping, which is not wrapped again.
     fn unwrapped(&mut self, json: &str, tally: &mut Tally) -> bool {
@@ -159,6 +171,9 @@ impl Messages {
 
     fn read(&mut self, event: Envelope<'_>, json: &str, tally: &mut Tally) -> bool {
         let index = event.index.0.unwrap_or(0);
+        if KINDS.contains(&event.kind.as_str()) {
+            tally.recognised();
+        }
         match event.kind.as_str() {
             "message_start" => {
                 if let Some(message) = &event.message.0 {

@@ -233,6 +233,9 @@ fn named(event: &Envelope<'_>, tally: &mut Tally) -> Option<usize> {
 }
 
 fn read(event: &Envelope<'_>, tally: &mut Tally) {
+    if event.index.0.is_some() || event.output.0.is_some() {
+        tally.recognised();
+    }
     let index = event.index.0.unwrap_or(0);
     for block in [&event.start.0, &event.delta.0].into_iter().flatten() {
         said(index, block, tally);

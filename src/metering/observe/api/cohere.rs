@@ -97,11 +97,17 @@ struct Counts {
     search_units: Count,
 }
 
+/// What nothing but this API says.
+const KINDS: [&str; 5] = ["message-start", "content-start", "content-delta", "content-end", "message-end"];
+
 impl Reader for Chat {
     fn event(&mut self, json: &str, tally: &mut Tally) -> bool {
         let Some(event) = object::<Envelope<'_>>(json) else {
             return json.trim() == "[DONE]";
         };
+        if KINDS.contains(&event.kind.as_str()) {
+            tally.recognised();
+        }
         let delta = event.delta.0.as_ref();
         if delta.is_some_and(|delta| delta.error.0) {
             tally.failed();

@@ -190,8 +190,12 @@ impl Reader for Contents {
         }
         tally.model(content.model.as_str());
         self.searches_once |= ["gemini-1", "gemini-2"].iter().any(|model| content.model.as_str().contains(model));
+        if content.feedback.0.is_some() || content.usage.0.is_some() {
+            tally.recognised();
+        }
         let mut is_last = content.feedback.0.is_some_and(|feedback| !feedback.block_reason.is_empty());
         for candidate in content.candidates.iter() {
+            tally.recognised();
             self.candidate(&candidate, tally);
             tally.stopped(candidate.finish_reason.as_str());
             is_last |= !candidate.finish_reason.is_empty();

@@ -70,6 +70,9 @@ impl Reader for Chat {
         if line.error.0 {
             tally.failed();
         }
+        if line.done.0.is_some() {
+            tally.recognised();
+        }
         tally.model(line.model.as_str());
         tally.text(Channel::text(0), line.response.as_str());
         tally.text(Channel::reasoning(0), line.thinking.as_str());

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Reader;
 use super::tools::{ServerSideTools, ServerTools, uncounted};
 use crate::metering::observe::channels::Channel;
-use crate::metering::observe::figures::Figures;
+use crate::metering::observe::figures::{Figures, Includes};
 use crate::metering::observe::json::{Content, Count, List, Object, Present, Scalar, Text, object};
 use crate::metering::observe::tally::{Standing, Tally};
 use crate::tokens::Remark;
@@ -152,6 +152,9 @@ struct PromptDetails {
     cache_write_tokens: Count,
     #[serde(default)]
     cache_creation_tokens: Count,
+    /// Alibaba.
+    #[serde(default)]
+    cache_creation_input_tokens: Count,
     #[serde(default)]
     audio_tokens: Count,
     #[serde(default)]
@@ -187,6 +190,7 @@ impl Reader for Chat {
         let mut usage = chunk.usage.0.or_else(|| chunk.x_groq.0.and_then(|groq| groq.usage.0));
         for choice in chunk.choices.iter() {
             has_choices = true;
+            tally.recognised();
             self.choice(&choice, tally);
             usage = usage.or(choice.usage.0);
         }
@@ -267,20 +271,30 @@ impl Usage {
             .or(self.prompt_cache_hit_tokens)
             .or(self.cache_read_input_tokens);
         uncounted([self.num_sources_used], remark);
-        let written = prompt.cache_write_tokens.or(prompt.cache_creation_tokens).or(self.cache_creation_input_tokens);
+        let written = prompt
+            .cache_write_tokens
+            .or(prompt.cache_creation_tokens)
+            .or(prompt.cache_creation_input_tokens)
+            .or(self.cache_creation_input_tokens);
+        let output = self.completion_tokens.read(remark);
+        let reasoning = completion.reasoning_tokens.or(self.reasoning_tokens).read(remark);
+        let citations = self.citation_tokens.read(remark);
+        // Perplexity's deep research reasons beside its answer, and outside of its total.
+        let includes = Includes { reasoning: citations.is_none() || reasoning <= output, ..Includes::default() };
         Figures {
             input: self.prompt_tokens.read(remark),
             cache_read: cached.read(remark),
             cache_write: written.read(remark),
             audio_in: prompt.audio_tokens.read(remark),
             image_in: prompt.image_tokens.read(remark),
-            output: self.completion_tokens.read(remark),
-            reasoning: completion.reasoning_tokens.or(self.reasoning_tokens).read(remark),
+            output,
+            reasoning,
             audio_out: completion.audio_tokens.read(remark),
             image_out: completion.image_tokens.read(remark),
             total: self.total_tokens.read(remark),
             searches: self.searches(remark),
-            citations: self.citation_tokens.read(remark),
+            citations,
+            includes,
             millis: self.prompt_audio_seconds.read(remark).map(|seconds| seconds.saturating_mul(1_000)),
             ..Figures::default()
         }

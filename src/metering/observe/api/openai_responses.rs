@@ -139,6 +139,9 @@ impl Reader for Responses {
         if event.kind.is_empty() {
             return self.bare(&event, json, tally);
         }
+        if event.kind.as_str().starts_with("response.") {
+            tally.recognised();
+        }
         if let Some(response) = &event.response.0 {
             tally.model(response.model.as_str());
             tally.tier(response.service_tier.as_str());
@@ -164,6 +167,7 @@ impl Responses {
         if event.object.as_str() == "response"
             && let Some(response) = object::<Response<'_>>(json)
         {
+            tally.recognised();
             whole(&response, tally);
             self.last(&response, tally);
             return true;
