@@ -82,6 +82,16 @@ fn count(report: &UsageReport, class: TokenClass) -> Option<u64> {
     report.usage.get(class)
 }
 
+#[test]
+fn stream_that_breaks_off_ahead_of_its_text_has_delivered_none() {
+    let azure = r#"data: {"object":"chat.completion.chunk","choices":[],"prompt_filter_results":[]}"#;
+    let begun = r#"data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}"#;
+    for stream in [&format!("{azure}\n\n"), &format!("{begun}\n\n"), &begun[..40]] {
+        let report = observed(Api::OpenAiChat, stream.as_bytes());
+        assert!(!report.remarks.contains(&Remark::UnreadableEvent), "{stream}: {report:?}");
+    }
+}
+
 /// A route that is wired to the wrong observer must not sell its output for nothing.
 #[test]
 fn response_of_another_api_is_never_taken_for_an_empty_one() {

@@ -53,8 +53,9 @@ enum Wire {
 struct Events {
     framing: Box<dyn Framing>,
     half: Half,
-    /// Whether there was one yet.
+    /// Whether there was one yet, and one that could be read.
     has_any: bool,
+    has_read: bool,
 }
 
 /// What may be missing where an event breaks off.
@@ -70,7 +71,7 @@ enum Half {
 
 impl Events {
     fn new(framing: impl Framing + 'static, half: Half) -> Self {
-        Self { framing: Box::new(framing), half, has_any: false }
+        Self { framing: Box::new(framing), half, has_any: false, has_read: false }
     }
 }
 
@@ -184,7 +185,7 @@ impl ApiObserver {
         let Self { wire: Wire::Events(events), reader, tally, .. } = self else {
             return;
         };
-        let Events { framing, half, has_any } = events;
+        let Events { framing, half, has_any, has_read } = events;
         step(&mut **framing, &mut |event| {
             let is_first = !mem::replace(has_any, true);
             let unread = match half {
@@ -193,7 +194,7 @@ impl ApiObserver {
                 Half::AllOfFirst => is_first.then_some(Remark::SkippedEvent),
                 Half::Little => None,
             };
-            read_event(&mut **reader, tally, event, unread);
+            *has_read |= read_event(&mut **reader, tally, event, unread);
         });
         if framing.skipped() > 0 {
             *has_any = true;
@@ -202,11 +203,11 @@ impl ApiObserver {
     }
 }
 
-/// Reads an event; if it cannot be read, that is remarked as `unread`.
-fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>, unread: Option<Remark>) {
+/// Reads an event; if it cannot be read, that is remarked as `unread`. Answers whether it was.
+fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>, unread: Option<Remark>) -> bool {
     // What follows a finished response is not of this response.
     if tally.is_final() {
-        return;
+        return false;
     }
     if event.name == "error" || event.name.ends_with("Exception") {
         tally.failed();
@@ -219,6 +220,7 @@ fn read_event(reader: &mut dyn Reader, tally: &mut Tally, event: Event<'_>, unre
     if let Some(remark) = unread.filter(|_| !was_read) {
         tally.remark(remark);
     }
+    was_read
 }
 
 impl Observer for ApiObserver {
@@ -250,9 +252,12 @@ impl Observer for ApiObserver {
 
     fn finish(&mut self) {
         self.drive(|framing, on| framing.finish(on));
-        if matches!(self.wire, Wire::Events(_)) && !self.tally.is_recognised() {
-            // Of another API, whatever its events are: what it said is not known.
-            self.tally.remark(Remark::UnreadableEvent);
+        if let Wire::Events(Events { has_any, has_read, .. }) = self.wire {
+            // Events none of which is of this API: what they said is not known.
+            let is_foreign = has_read && !self.tally.is_recognised();
+            if is_foreign || !has_any {
+                self.tally.remark(Remark::UnreadableEvent);
+            }
         }
         self.tally.finish();
     }

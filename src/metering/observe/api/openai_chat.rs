@@ -24,6 +24,8 @@ pub(super) struct Chat {
 #[derive(Debug, Default, Deserialize)]
 struct Chunk<'a> {
     #[serde(borrow, default)]
+    object: Text<'a>,
+    #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(borrow, default)]
     choices: List<'a, Choice<'a>>,
@@ -183,6 +185,10 @@ impl Reader for Chat {
         };
         if chunk.error.0 {
             tally.failed();
+        }
+        if chunk.object.as_str().starts_with("chat.completion") {
+            // Some begin with a chunk without choices.
+            tally.recognised();
         }
         tally.model(chunk.model.as_str());
         tally.tier(chunk.service_tier.as_str());
