@@ -102,6 +102,8 @@
 //! | whose data must not lie together | a ledger each: a file in SQLite, a database in PostgreSQL |
 //!
 //! No budget spans accounts. Ids are the host's own: `tenant-7:user-12` keeps the tenants' names apart in one ledger.
+//! Ledgers may share the folder of a [spool](crate::LedgerBuilder::spool): each takes only what bears its id. That is
+//! drawn when the database is created; copies of a database have the same, and need folders of their own.
 //!
 //! An account has one asset for ever; whoever pays in two currencies has two accounts. Quote and charge in the account's
 //! asset ([`view`](crate::AccountHandle::view)), which need not be the ledger's default. Prices in another currency are
