@@ -197,6 +197,29 @@ async fn refusal_of_a_spooled_command_is_a_dead_letter_and_blocks_nothing() {
     assert!(refused.contains("recorded"), "it says what is recorded: {refused}");
 }
 
+/// The power went while the one before was written.
+#[tokio::test]
+async fn dead_letter_begins_on_a_line_of_its_own() {
+    let scene = Scene::new();
+    let letters = scene.folder.path().join("dead-letters.jsonl");
+    fs::write(&letters, "{\"command\":{\"set").unwrap();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a"]).await;
+    alice.settle("a", amount(5)).await.unwrap();
+    scene.outage(&alice).await;
+    for units in [7, 8] {
+        assert_eq!(alice.settle("a", amount(units)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    }
+    scene.recovery();
+    landed(&scene).await;
+    let letters = fs::read_to_string(&letters).unwrap();
+    let costs = letters.lines().skip(1).map(|letter| {
+        let letter: serde_json::Value = serde_json::from_str(letter).unwrap();
+        letter["command"]["settle"]["cost"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(costs.collect::<Vec<_>>(), ["7", "8"], "{letters}");
+}
+
 /// What waits for a row that cannot be read is put aside: it must not keep everybody from their work.
 #[tokio::test]
 async fn spooled_command_on_a_damaged_row_is_a_dead_letter_and_blocks_nothing() {
@@ -387,6 +410,17 @@ async fn work_on_a_full_disk() {
         let expected = if spooled.contains(&name) { HoldState::Settled } else { HoldState::Open };
         assert_eq!(state, expected, "{name}");
     }
+
+    // Nor does a letter: half of it is taken back.
+    let letters = scene.folder.path().join("dead-letters.jsonl");
+    let earlier = u64::from(BLOCKS) * 512 - 9;
+    fs::write(&letters, "\n".repeat(earlier as usize)).unwrap();
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle(spooled[0].as_str(), amount(2)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    scene.recovery();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(fs::metadata(&letters).unwrap().len(), earlier);
+    assert_eq!(scene.spooled_lines(), 1);
     assert!(ledger.audit().await.unwrap().is_clean());
     common::child::tell("done");
 }

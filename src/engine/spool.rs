@@ -93,6 +93,8 @@ impl Spool {
             }
         }
         let file = create(folder, ledger)?;
+        // Before anything is taken out of other files, and before anybody is answered that something is in this one.
+        sync(folder)?;
         let inner = Inner { file, bytes: 0, next: 1, waiting: BTreeMap::new(), queues: BTreeMap::new() };
         let spool = Self { folder: folder.to_path_buf(), ledger, bytes_max, inner: Mutex::new(inner) };
         for (path, file, commands) in left {
@@ -102,7 +104,7 @@ impl Spool {
             remove(&path)?;
             drop(file);
         }
-        File::open(folder)?.sync_all()?;
+        sync(folder)?;
         Ok(spool)
     }
 
@@ -173,9 +175,17 @@ impl Spool {
 
     fn write_dead_letter(&self, line: &Line, why: &str) -> io::Result<()> {
         let letter = serde_json::json!({ "ledger": self.ledger.to_string(), "refused": why, "command": line });
-        let mut file = private().append(true).open(self.folder.join(DEAD_LETTERS))?;
-        file.write_all(format!("{letter}\n").as_bytes())?;
-        file.sync_all()
+        let mut file = private().read(true).write(true).open(self.folder.join(DEAD_LETTERS))?;
+        // Others that share the folder write here, too.
+        file.lock()?;
+        let before = file.seek(io::SeekFrom::End(0))?;
+        // A power cut may have left half a letter, whose command is in the spool still.
+        let text = if ends_a_line(&mut file)? { format!("{letter}\n") } else { format!("\n{letter}\n") };
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync(&self.folder));
+        if written.is_err() {
+            let _ = file.set_len(before);
+        }
+        written
     }
 
     fn append(&self, commands: Vec<(u16, Arc<Command>)>, bytes_max: u64) -> io::Result<Vec<u64>> {
@@ -246,6 +256,22 @@ fn private() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// Sees to it that the files made in a folder are found in it after a power cut.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Whether nothing or a line's end is before the place in a file.
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    if file.stream_position()? == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek_relative(-1)?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 /// Whether this is the name of a file of a ledger, this process's or another's.
