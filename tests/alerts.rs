@@ -77,6 +77,22 @@ fn budget_is_told_at_every_percent_and_when_its_limit_falls() {
 }
 
 #[test]
+fn lower_limit_is_not_judged_by_a_window_that_is_over() {
+    let one = One::new(1_000);
+    let window = Window::day("UTC".parse().unwrap());
+    let set = |limit| Action::SetBudget { scope: None, window: window.clone(), cap: Cap::Spend(amount(limit)) };
+    one.name(set(100));
+    one.name(one.settle("a", 49, true));
+    one.clock.advance(Duration::from_secs(3 * 24 * 60 * 60));
+    one.name(set(40));
+    assert_eq!(told(&one), []);
+    one.name(one.settle("b", 19, true));
+    one.name(set(20));
+    one.name(set(19));
+    assert_eq!(told(&one).iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [7, 8]);
+}
+
+#[test]
 fn lot_about_to_expire_is_told_once() {
     let one = One::new(100);
     let now = one.clock.now();

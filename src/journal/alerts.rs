@@ -146,7 +146,7 @@ impl Alerts {
         if self.rules.debt {
             kinds.extend(began_to_owe(entry, lots_before, standing.lots_free()));
         }
-        standing.count(&body, &moves, &self.rules.budget_percents, &mut kinds);
+        standing.count(entry.at, &body, &moves, &self.rules.budget_percents, &mut kinds);
         standing.expiring(entry.at, self.rules.lot_expires_within, &mut kinds);
         let alert = |kind| Alert { account: entry.account.clone(), seq: entry.seq, kind };
         Ok(kinds.into_iter().map(alert).collect())
@@ -191,10 +191,12 @@ impl Standing {
     }
 
     /// Percents of budgets that were crossed, by what was counted or by a lower limit.
-    fn count(&mut self, body: &Body, moves: &Moves, percents: &[u8], kinds: &mut Vec<AlertKind>) {
+    fn count(&mut self, at: Timestamp, body: &Body, moves: &Moves, percents: &[u8], kinds: &mut Vec<AlertKind>) {
         if let Body::Budget(new) = body {
             let (old, window) = self.budgets.remove(&new.number).map_or((None, None), |(old, seen)| (Some(old), seen));
-            if let (Some(old), Some((start, Tally { used, .. }))) = (old.filter(|old| old.active), window) {
+            // A limit is for what comes; what was used in a window that is over crosses it no more.
+            let current = window.filter(|(start, _)| *start == new.window.at(at).start);
+            if let (Some(old), Some((start, Tally { used, .. }))) = (old.filter(|old| old.active), current) {
                 crossed(new, start, (used, old.cap.limit()), used, percents, kinds);
             }
             self.budgets.insert(new.number, (new.clone(), window));
