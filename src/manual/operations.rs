@@ -146,7 +146,9 @@
 //!
 //! Who should be told of a low balance, a debt, a budget at 80 % or credit that expires soon: feed
 //! [`Alerts`](crate::journal::Alerts) with every entry of the [feed](crate::Ledger::feed), in one process; it names each
-//! crossing once.
+//! crossing once. It remembers nothing across a restart: read the feed again from its beginning, or from the
+//! [oldest cursor](crate::Ledger::oldest_cursor) where the past was pruned, and pass on what is new to you. From there it
+//! knows an account's older lots and budgets once it has seen the account's next checkpoint.
 //!
 //! Run [`Ledger::audit`](crate::Ledger::audit) from time to time, and after every restore: it reads the whole ledger in
 //! one snapshot and names what does not agree. Keep the [head](crate::model::Account::head) of each account's hash chain
