@@ -4,13 +4,17 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::one::{One, amount, signed};
 use prepaid::clock::Clock;
-use prepaid::journal::{AlertKind, AlertRules, Alerts};
+use prepaid::journal::{Alert, AlertKind, AlertRules, Alerts};
 use prepaid::kernel::Action;
-use prepaid::model::{Cap, LotClass, LotTerms, Window};
+use prepaid::model::{Cap, LedgerId, LotClass, LotTerms, Scope, Window};
+use prepaid::store::MemoryStore;
+use prepaid::testing::ManualClock;
+use prepaid::{Ledger, Measured};
 
 fn rules() -> AlertRules {
     let mut rules = AlertRules::default();
@@ -74,6 +78,83 @@ fn budget_is_told_at_every_percent_and_when_its_limit_falls() {
         })
         .collect();
     assert_eq!(percents, [(5, 50, 50), (7, 100, 70), (9, 100, 160)]);
+}
+
+#[test]
+fn lower_limit_is_not_judged_by_a_window_that_is_over() {
+    let one = One::new(1_000);
+    let window = Window::day("UTC".parse().unwrap());
+    let set = |limit| Action::SetBudget { scope: None, window: window.clone(), cap: Cap::Spend(amount(limit)) };
+    one.name(set(100));
+    one.name(one.settle("a", 49, true));
+    one.clock.advance(Duration::from_secs(3 * 24 * 60 * 60));
+    one.name(set(40));
+    assert_eq!(told(&one), []);
+    one.name(one.settle("b", 19, true));
+    one.name(set(20));
+    one.name(set(19));
+    assert_eq!(told(&one).iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [7, 8]);
+}
+
+/// From an account's checkpoint on it is as if all of its past had been seen.
+#[tokio::test]
+async fn pruned_past_is_known_from_the_checkpoint() {
+    let clock = Arc::new(ManualClock::default());
+    let store = Arc::new(MemoryStore::new(LedgerId([7; 16]), clock.clone()));
+    let ledger = Ledger::builder().sweep_every(None).open_store(store).unwrap();
+    let alice = ledger.account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("opening", amount(100)).await.unwrap();
+    let made = clock.now();
+    let at = |seconds| made.saturating_add(Duration::from_secs(seconds));
+    alice.grant("kept", LotClass::Paid, amount(50)).priority(-1).expires_at(at(100)).await.unwrap();
+    alice.grant("spent", LotClass::Paid, amount(5)).priority(1).expires_at(at(100)).await.unwrap();
+    for scope in ["key:a", "key:b"] {
+        alice.set_budget(Scope::new(scope).unwrap(), Window::TOTAL, Cap::Spend(amount(100))).await.unwrap();
+    }
+    let spend = async |name: &str, scope: &str, units: i64| {
+        let used = alice.settle(name, Measured::new(amount(units), 0)).or_debit();
+        used.scopes([Scope::new(scope).unwrap()]).await.unwrap();
+    };
+    spend("a1", "key:a", 3).await;
+    spend("b0", "key:b", 1).await;
+    clock.advance(Duration::from_secs(1));
+    let cut = clock.now();
+    clock.advance(Duration::from_secs(1));
+    // Between the cut and its checkpoint: a lot is emptied, a window counts on.
+    spend("b1", "key:b", 47).await;
+    let (mut whole, mut late) = (Alerts::new(rules()), Alerts::new(rules()));
+    for entry in alice.journal(0, 100).await.unwrap() {
+        assert_eq!(whole.see(&entry).unwrap(), []);
+    }
+    let archive = alice.archive(cut, std::io::sink()).await.unwrap().unwrap();
+    alice.checkpoint(&archive).await.unwrap();
+    assert!(alice.prune().await.unwrap() > 0);
+    let page = ledger.feed(&ledger.oldest_cursor().await.unwrap(), 100).await.unwrap();
+    assert_eq!(page.entries.iter().map(|entry| entry.kind.name()).collect::<Vec<_>>(), ["settle", "checkpoint"]);
+    for entry in &page.entries {
+        assert_eq!(late.see(entry).unwrap(), []);
+    }
+    whole.see(&page.entries[1]).unwrap();
+
+    let told = late.tick(at(50));
+    assert!(matches!(told[..], [Alert { kind: AlertKind::LotExpiring { lot: 1, .. }, .. }]), "{told:?}");
+    assert_eq!(told, whole.tick(at(50)));
+    spend("a2", "key:a", 47).await;
+    alice.set_budget(Scope::new("key:b").unwrap(), Window::TOTAL, Cap::Spend(amount(96))).await.unwrap();
+    spend("debt", "key:c", 60).await;
+    let mut names = Vec::new();
+    for entry in ledger.feed(&page.cursor, 100).await.unwrap().entries {
+        let told = late.see(&entry).unwrap();
+        assert_eq!(told, whole.see(&entry).unwrap());
+        names.extend(told.into_iter().map(|alert| match alert.kind {
+            AlertKind::Budget { budget, used, .. } => format!("budget {budget}: {used}"),
+            AlertKind::LowBalance { left } => format!("left {left}"),
+            AlertKind::Debt { owed } => format!("owed {owed}"),
+            other => panic!("{other:?}"),
+        }));
+    }
+    assert_eq!(names, ["budget 1: 50", "budget 2: 48", "left -3", "owed 3"]);
 }
 
 #[test]

@@ -24,8 +24,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         tokio::time::pause();
-        let memory = MemoryStore::new(LedgerId([7; 16]), Arc::new(ManualClock::default()));
-        Self { store: Arc::new(FaultyStore::new(Arc::new(memory))), folder: tempfile::tempdir().unwrap() }
+        Self { store: store(LedgerId([7; 16])), folder: tempfile::tempdir().unwrap() }
     }
 
     fn builder(&self) -> LedgerBuilder {
@@ -52,6 +51,10 @@ impl Scene {
         let spools = files.filter(|path| path.extension().is_some_and(|ending| ending == "spool"));
         spools.map(|path| fs::read_to_string(path).unwrap().lines().count()).sum()
     }
+}
+
+fn store(ledger: LedgerId) -> Arc<FaultyStore> {
+    Arc::new(FaultyStore::new(Arc::new(MemoryStore::new(ledger, Arc::new(ManualClock::default())))))
 }
 
 async fn funded(ledger: &Ledger, requests: &[&str]) -> AccountHandle {
@@ -122,6 +125,41 @@ async fn what_was_spooled_lands_after_a_restart() {
     assert_eq!(alice.hold("a").await.unwrap().unwrap().captured, amount(7));
 }
 
+/// Tenants with a ledger each have customers of the same name.
+#[tokio::test]
+async fn ledgers_that_share_a_folder_leave_each_other_alone() {
+    let scene = Scene::new();
+    let other = store(LedgerId([8; 16]));
+    let open_other = || scene.builder().open_store(other.clone()).unwrap();
+    let stranger = open_other();
+    funded(&stranger, &[]).await;
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a", "b"]).await;
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle("a", amount(7)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    assert_eq!(alice.settle("b", amount(7)).or_debit().await.unwrap_err().kind(), ErrorKind::Spooled);
+    drop((alice, ledger, stranger));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    scene.recovery();
+
+    let stranger = open_other();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let ledger = scene.open();
+    landed(&scene).await;
+    assert!(!scene.folder.path().join("dead-letters.jsonl").exists(), "nobody was refused");
+    let balance = async |ledger: &Ledger| ledger.account("alice").unwrap().balance().await.unwrap().available;
+    assert_eq!((balance(&stranger).await, balance(&ledger).await), (signed(100), signed(100 - 7 - 7)));
+}
+
+#[tokio::test]
+async fn file_that_is_nobodys_stays_where_it_is() {
+    let scene = Scene::new();
+    let path = scene.folder.path().join(format!("{}.spool", "07".repeat(16)));
+    fs::write(&path, "what some other program left").unwrap();
+    drop(scene.open());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "what some other program left");
+}
+
 #[tokio::test]
 async fn later_commands_of_a_hold_queue_behind_its_spooled_settlement() {
     let scene = Scene::new();
@@ -153,9 +191,33 @@ async fn refusal_of_a_spooled_command_is_a_dead_letter_and_blocks_nothing() {
     assert_eq!(alice.hold("b").await.unwrap().unwrap().captured, amount(2));
     let letters = fs::read_to_string(scene.folder.path().join("dead-letters.jsonl")).unwrap();
     let letter: serde_json::Value = serde_json::from_str(letters.trim()).unwrap();
+    assert_eq!(letter["ledger"], "07".repeat(16));
     assert_eq!(letter["command"]["settle"]["hold"], "a#1");
     let refused = letter["refused"].as_str().unwrap();
     assert!(refused.contains("recorded"), "it says what is recorded: {refused}");
+}
+
+/// The power went while the one before was written.
+#[tokio::test]
+async fn dead_letter_begins_on_a_line_of_its_own() {
+    let scene = Scene::new();
+    let letters = scene.folder.path().join("dead-letters.jsonl");
+    fs::write(&letters, "{\"command\":{\"set").unwrap();
+    let ledger = scene.open();
+    let alice = funded(&ledger, &["a"]).await;
+    alice.settle("a", amount(5)).await.unwrap();
+    scene.outage(&alice).await;
+    for units in [7, 8] {
+        assert_eq!(alice.settle("a", amount(units)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    }
+    scene.recovery();
+    landed(&scene).await;
+    let letters = fs::read_to_string(&letters).unwrap();
+    let costs = letters.lines().skip(1).map(|letter| {
+        let letter: serde_json::Value = serde_json::from_str(letter).unwrap();
+        letter["command"]["settle"]["cost"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(costs.collect::<Vec<_>>(), ["7", "8"], "{letters}");
 }
 
 /// What waits for a row that cannot be read is put aside: it must not keep everybody from their work.
@@ -357,9 +419,7 @@ const BLOCKS: u32 = 4;
 async fn work_on_a_full_disk() {
     let Some((folder, _)) = common::child::task() else { return };
     tokio::time::pause();
-    let memory = MemoryStore::new(LedgerId([7; 16]), Arc::new(ManualClock::default()));
-    let scene =
-        Scene { store: Arc::new(FaultyStore::new(Arc::new(memory))), folder: tempfile::tempdir_in(&folder).unwrap() };
+    let scene = Scene { store: store(LedgerId([7; 16])), folder: tempfile::tempdir_in(&folder).unwrap() };
     let ledger = scene.open();
     let names: Vec<_> = (0..40).map(|number| format!("h{number}")).collect();
     let alice = ledger.account("alice").unwrap();
@@ -391,6 +451,17 @@ async fn work_on_a_full_disk() {
         let expected = if spooled.contains(&name) { HoldState::Settled } else { HoldState::Open };
         assert_eq!(state, expected, "{name}");
     }
+
+    // Nor does a letter: half of it is taken back.
+    let letters = scene.folder.path().join("dead-letters.jsonl");
+    let earlier = u64::from(BLOCKS) * 512 - 9;
+    fs::write(&letters, "\n".repeat(earlier as usize)).unwrap();
+    scene.outage(&alice).await;
+    assert_eq!(alice.settle(spooled[0].as_str(), amount(2)).await.unwrap_err().kind(), ErrorKind::Spooled);
+    scene.recovery();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(fs::metadata(&letters).unwrap().len(), earlier);
+    assert_eq!(scene.spooled_lines(), 1);
     assert!(ledger.audit().await.unwrap().is_clean());
     common::child::tell("done");
 }

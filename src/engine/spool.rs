@@ -1,7 +1,8 @@
 //! The spool: settlements and releases that could not reach the store, on a disk of the process's own until they do.
 //!
-//! A folder holds one file for each process that wrote to it, locked while the process lives. A file is JSON Lines, each
-//! behind a checksum: what was spooled, and the numbers of what has landed since. A process that starts takes over the
+//! A folder holds one file for each ledger of each process that wrote to it, locked while the process lives. A file is
+//! JSON Lines, each behind a checksum: what was spooled, and the numbers of what has landed since. Its name begins with
+//! the ledger's: accounts of the same name are another's in another ledger. A process that starts takes over its ledger's
 //! files of those that died. What the ledger refuses when it is played goes to `dead-letters.jsonl`, and blocks nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +17,14 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::kernel::{Action, Command};
-use crate::model::{AccountId, Amount, HoldId, Measured, Metadata, Terms};
+use crate::model::{AccountId, Amount, HoldId, LedgerId, Measured, Metadata, Terms};
 use crate::telemetry;
 
-/// The spool of this process.
+/// The spool of a ledger in this process.
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
+    ledger: LedgerId,
     bytes_max: u64,
     inner: Mutex<Inner>,
 }
@@ -74,20 +76,27 @@ enum Line {
 const DEAD_LETTERS: &str = "dead-letters.jsonl";
 
 impl Spool {
-    /// Opens the spool in a folder, and takes over what processes left there that are gone.
-    pub(crate) fn open(folder: &Path, bytes_max: u64, bucket_of: impl Fn(&AccountId) -> u16) -> io::Result<Self> {
+    /// Opens a ledger's spool in a folder, and takes over what processes left there for it that are gone.
+    pub(crate) fn open(
+        folder: &Path,
+        ledger: LedgerId,
+        bytes_max: u64,
+        bucket_of: impl Fn(&AccountId) -> u16,
+    ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut names: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
         names.sort_by_key(fs::DirEntry::file_name);
         let mut left = Vec::new();
         for entry in names {
-            if entry.path().extension().is_some_and(|ending| ending == "spool") {
+            if is_of(ledger, &entry.path()) {
                 left.extend(take_over(&entry.path())?.map(|(file, commands)| (entry.path(), file, commands)));
             }
         }
-        let file = create(folder)?;
+        let file = create(folder, ledger)?;
+        // Before anything is taken out of other files, and before anybody is answered that something is in this one.
+        sync(folder)?;
         let inner = Inner { file, bytes: 0, next: 1, waiting: BTreeMap::new(), queues: BTreeMap::new() };
-        let spool = Self { folder: folder.to_path_buf(), bytes_max, inner: Mutex::new(inner) };
+        let spool = Self { folder: folder.to_path_buf(), ledger, bytes_max, inner: Mutex::new(inner) };
         for (path, file, commands) in left {
             let commands = commands.into_iter().map(|command| (bucket_of(command.account()), command));
             spool.append(commands.collect(), u64::MAX)?;
@@ -95,7 +104,7 @@ impl Spool {
             remove(&path)?;
             drop(file);
         }
-        File::open(folder)?.sync_all()?;
+        sync(folder)?;
         Ok(spool)
     }
 
@@ -154,8 +163,7 @@ impl Spool {
         }
         metrics::counter!(telemetry::SPOOL_DEAD).increment(1);
         tracing::error!(account = %command.account(), command = command.action().name(), why, "spooled command was refused");
-        let kept = line(number, command).map(|line| serde_json::json!({ "refused": why, "command": line }));
-        let written = kept.map_or(Ok(()), |kept| self.write_dead_letter(&kept.to_string()));
+        let written = line(number, command).map_or(Ok(()), |line| self.write_dead_letter(&line, why));
         match written {
             Ok(()) => self.landed(number),
             Err(error) => {
@@ -165,10 +173,19 @@ impl Spool {
         }
     }
 
-    fn write_dead_letter(&self, text: &str) -> io::Result<()> {
-        let mut file = private().append(true).open(self.folder.join(DEAD_LETTERS))?;
-        file.write_all([text, "\n"].concat().as_bytes())?;
-        file.sync_all()
+    fn write_dead_letter(&self, line: &Line, why: &str) -> io::Result<()> {
+        let letter = serde_json::json!({ "ledger": self.ledger.to_string(), "refused": why, "command": line });
+        let mut file = private().read(true).write(true).open(self.folder.join(DEAD_LETTERS))?;
+        // Others that share the folder write here, too.
+        file.lock()?;
+        let before = file.seek(io::SeekFrom::End(0))?;
+        // A power cut may have left half a letter, whose command is in the spool still.
+        let text = if ends_a_line(&mut file)? { format!("{letter}\n") } else { format!("\n{letter}\n") };
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync(&self.folder));
+        if written.is_err() {
+            let _ = file.set_len(before);
+        }
+        written
     }
 
     fn append(&self, commands: Vec<(u16, Arc<Command>)>, bytes_max: u64) -> io::Result<Vec<u64>> {
@@ -241,10 +258,32 @@ fn private() -> OpenOptions {
     options
 }
 
-/// A locked file of this process's own.
-fn create(folder: &Path) -> io::Result<File> {
+/// Sees to it that the files made in a folder are found in it after a power cut.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Whether nothing or a line's end is before the place in a file.
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    if file.stream_position()? == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek_relative(-1)?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// Whether this is the name of a file of a ledger, this process's or another's.
+fn is_of(ledger: LedgerId, path: &Path) -> bool {
+    let name = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.split_once('-'));
+    name.is_some_and(|(of, _)| of == ledger.to_string()) && path.extension().is_some_and(|ending| ending == "spool")
+}
+
+/// A locked file of a ledger and of this process's own.
+fn create(folder: &Path, ledger: LedgerId) -> io::Result<File> {
     loop {
-        let name = format!("{:032x}.spool", u128::from_be_bytes(crate::random::bytes()?));
+        let name = format!("{ledger}-{:032x}.spool", u128::from_be_bytes(crate::random::bytes()?));
         let path = folder.join(name);
         let file = private().write(true).create_new(true).open(&path)?;
         match file.try_lock() {
@@ -368,7 +407,7 @@ mod tests {
 
     /// Bob is in bucket 1, everybody else in bucket 0.
     fn open(folder: &Path) -> Spool {
-        Spool::open(folder, u64::MAX, |account| u16::from(account.as_str() == "bob")).unwrap()
+        Spool::open(folder, LedgerId([7; 16]), u64::MAX, |account| u16::from(account.as_str() == "bob")).unwrap()
     }
 
     fn holds(waiting: Vec<(u64, Arc<Command>)>) -> Vec<String> {

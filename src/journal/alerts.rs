@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::{
-    AccountId, Amount, Body, BudgetBody, Cap, Entry, Malformed, Moves, Renewed, Scope, SignedAmount, Tally, Timestamp,
+    AccountId, Amount, Body, BudgetBody, BudgetStanding, Cap, Checkpoint, Entry, LotStanding, Malformed, Moves,
+    Renewed, Scope, SignedAmount, Tally, Timestamp, WindowStanding,
 };
 
 /// What to be told about. Nothing by default.
@@ -80,6 +81,8 @@ pub enum AlertKind {
 /// did not expire or have money in them, and budgets.
 ///
 /// It is told every entry of an account in order, from the first one on; what it was told twice it would count twice.
+/// Where the first ones were pruned it begins with [`oldest_cursor`](crate::Ledger::oldest_cursor): it knows an account's
+/// older lots and budgets from the account's next checkpoint on, and tells nothing of them before.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -113,8 +116,12 @@ pub struct Alerts {
 #[derive(Clone, Debug, Default)]
 struct Standing {
     seq: u64,
+    /// Whether all its lots and budgets are known: it was followed from its first entry or over a checkpoint.
+    whole: bool,
     lots: BTreeMap<u32, Lot>,
-    budgets: BTreeMap<u32, (BudgetBody, Option<(Timestamp, Tally)>)>,
+    budgets: BTreeMap<u32, BudgetBody>,
+    /// The last window of each budget in which something was counted.
+    windows: BTreeMap<u32, (Timestamp, Tally)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,7 +132,7 @@ struct Lot {
 }
 
 impl Alerts {
-    /// Alerts by these rules, of a feed that is followed from its beginning.
+    /// Alerts by these rules, of a feed that is followed from its beginning, or from the oldest cursor.
     pub fn new(rules: AlertRules) -> Self {
         Self { rules, accounts: HashMap::new() }
     }
@@ -140,13 +147,14 @@ impl Alerts {
         standing.seq = entry.seq;
         let mut kinds = Vec::new();
         kinds.extend(self.rules.low_balance.and_then(|least| fell_below(entry, least)));
+        standing.begin(&body);
         let lots_before = standing.lots_free();
         standing.know(&body);
         standing.move_lots(&moves);
         if self.rules.debt {
             kinds.extend(began_to_owe(entry, lots_before, standing.lots_free()));
         }
-        standing.count(&body, &moves, &self.rules.budget_percents, &mut kinds);
+        standing.count(entry.at, &body, &moves, &self.rules.budget_percents, &mut kinds);
         standing.expiring(entry.at, self.rules.lot_expires_within, &mut kinds);
         let alert = |kind| Alert { account: entry.account.clone(), seq: entry.seq, kind };
         Ok(kinds.into_iter().map(alert).collect())
@@ -167,6 +175,33 @@ impl Alerts {
 impl Standing {
     fn lots_free(&self) -> i64 {
         self.lots.values().fold(0, |sum, lot| sum.saturating_add(lot.free.minor_units()))
+    }
+
+    /// Takes in what was before the first entry that was seen.
+    fn begin(&mut self, body: &Body) {
+        match body {
+            Body::Checkpoint(checkpoint) if !self.whole => self.complete(checkpoint),
+            Body::Open(_) | Body::Checkpoint(_) => {}
+            _ => return,
+        }
+        self.whole = true;
+    }
+
+    /// What was seen of lots, budgets and windows since the cut is newer than what the checkpoint says of them.
+    fn complete(&mut self, checkpoint: &Checkpoint) {
+        for LotStanding { number, terms, free, .. } in &checkpoint.lots {
+            let lot = self.lots.entry(*number).or_insert_with(|| Lot { free: *free, ..Lot::default() });
+            lot.expiry = terms.expiry;
+        }
+        for BudgetStanding { body, .. } in &checkpoint.budgets {
+            self.budgets.entry(body.number).or_insert_with(|| body.clone());
+        }
+        for WindowStanding { budget, start, tally } in &checkpoint.windows {
+            let seen = self.windows.entry(*budget).or_insert((*start, *tally));
+            if seen.0 < *start {
+                *seen = (*start, *tally);
+            }
+        }
     }
 
     /// Lots an entry made, and when they expire.
@@ -191,27 +226,31 @@ impl Standing {
     }
 
     /// Percents of budgets that were crossed, by what was counted or by a lower limit.
-    fn count(&mut self, body: &Body, moves: &Moves, percents: &[u8], kinds: &mut Vec<AlertKind>) {
+    fn count(&mut self, at: Timestamp, body: &Body, moves: &Moves, percents: &[u8], kinds: &mut Vec<AlertKind>) {
         if let Body::Budget(new) = body {
-            let (old, window) = self.budgets.remove(&new.number).map_or((None, None), |(old, seen)| (Some(old), seen));
-            if let (Some(old), Some((start, Tally { used, .. }))) = (old.filter(|old| old.active), window) {
-                crossed(new, start, (used, old.cap.limit()), used, percents, kinds);
+            let old = self.budgets.insert(new.number, new.clone()).filter(|old| old.active);
+            // A limit is for what comes; what was used in a window that is over crosses it no more.
+            let current = self.windows.get(&new.number).filter(|(start, _)| *start == new.window.at(at).start);
+            if let (Some(old), Some((start, Tally { used, .. }))) = (old, current) {
+                crossed(new, *start, (*used, old.cap.limit()), *used, percents, kinds);
             }
-            self.budgets.insert(new.number, (new.clone(), window));
         }
         for moved in &moves.windows {
-            let Some((budget, seen)) = self.budgets.get_mut(&moved.budget) else { continue };
-            if seen.is_none_or(|(start, _)| moved.start >= start) {
-                *seen = Some((moved.start, moved.is));
+            let seen = self.windows.entry(moved.budget).or_insert((moved.start, moved.is));
+            if moved.start >= seen.0 {
+                *seen = (moved.start, moved.is);
             }
-            crossed(budget, moved.start, (moved.was.used, budget.cap.limit()), moved.is.used, percents, kinds);
+            if let Some(budget) = self.budgets.get(&moved.budget) {
+                crossed(budget, moved.start, (moved.was.used, budget.cap.limit()), moved.is.used, percents, kinds);
+            }
         }
     }
 
-    /// Lots that expire soon. Forgets those that are empty for good.
+    /// Lots that expire soon. Forgets those that are empty for good, once no checkpoint can say that they are not.
     fn expiring(&mut self, now: Timestamp, within: Option<Duration>, kinds: &mut Vec<AlertKind>) {
         // What can be filled again without its expiry being of interest is made anew then.
-        self.lots.retain(|_, lot| !lot.free.is_zero() || lot.expiry.is_some_and(|expiry| now < expiry));
+        let whole = self.whole;
+        self.lots.retain(|_, lot| !whole || !lot.free.is_zero() || lot.expiry.is_some_and(|expiry| now < expiry));
         let Some(within) = within else { return };
         for (number, lot) in self.lots.iter_mut().filter(|(_, lot)| !lot.told && !lot.free.is_zero()) {
             if let Some(expiry) = lot.expiry.filter(|expiry| now.saturating_add(within) >= *expiry && now < *expiry) {

@@ -130,13 +130,14 @@ impl LedgerBuilder {
     /// to `dead-letters.jsonl` in the folder.
     ///
     /// The folder must outlive the process: in a container, mount a volume. Several processes may share one; whoever
-    /// starts next takes over what a dead one left. Default: none.
+    /// starts next takes over what a dead one left for the same ledger. Several ledgers may share one, too: files and
+    /// letters carry the ledger's id, and what is another's stays where it is until that one is opened. Default: none.
     #[must_use]
     pub fn spool(self, folder: impl Into<PathBuf>) -> Self {
         Self { spool: Some(folder.into()), ..self }
     }
 
-    /// How large this process's file in the spool may grow; beyond it even settlements are answered `Unavailable`.
+    /// How large this ledger's file in the spool may grow; beyond it even settlements are answered `Unavailable`.
     /// Default 64 MiB, about 100,000 of them.
     #[must_use]
     pub fn spool_bytes(self, bytes: u64) -> Self {
@@ -215,7 +216,7 @@ impl LedgerBuilder {
                     format!("spool cannot be opened: {error}: path={}", folder.display()),
                 )
             };
-            Spool::open(&folder, self.spool_bytes, |account| store.bucket(account)).map_err(failed)
+            Spool::open(&folder, store.ledger(), self.spool_bytes, |account| store.bucket(account)).map_err(failed)
         });
         let lease = self.policy.lease;
         let holiday = self.holiday.unwrap_or_else(|| lease.ttl.saturating_add(lease.grace));

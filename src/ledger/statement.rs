@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::account::AccountHandle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, Amount, Asset, Books, EntryKind, SignedAmount};
+use crate::model::{AccountId, Amount, Asset, Books, EntryKind, SignedAmount, Turnover};
 
 /// What happened to an account's money after some entry of its journal, by kind of entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,8 +40,8 @@ pub struct StatementLine {
     pub kind: EntryKind,
     /// How many.
     pub entries: u64,
-    /// What they changed, added up.
-    pub changes: Books,
+    /// What they changed, added up. It has no bound: money held comes back and is held again.
+    pub changes: Books<Turnover>,
 }
 
 const PAGE: u32 = 1_000;
@@ -68,7 +68,10 @@ impl Statement {
             for entry in page.iter().take_while(|entry| entry.seq <= account.seq) {
                 if statement.until == after {
                     let opening = entry.available_after.checked_sub(entry.changes.available);
-                    statement.opening = opening.map_err(|_| overflow())?;
+                    statement.opening = opening.map_err(|overflow| {
+                        let message = format!("{overflow}: account={} seq={}", handle.id(), entry.seq);
+                        Error::new(ErrorKind::Corrupt, message)
+                    })?;
                 }
                 let line = lines.entry(entry.kind.code()).or_insert_with(|| StatementLine {
                     kind: entry.kind,
@@ -76,7 +79,7 @@ impl Statement {
                     changes: Books::default(),
                 });
                 line.entries = line.entries.saturating_add(1);
-                line.changes = line.changes.checked_add(&entry.changes).map_err(|_| overflow())?;
+                line.changes = line.changes.plus(&entry.changes);
                 statement.until = entry.seq;
                 statement.closing = entry.available_after;
                 statement.held = entry.held_after;
@@ -93,10 +96,8 @@ impl Statement {
     }
 
     /// Cost of what was used in the time it covers, refunds taken off.
-    pub fn revenue(&self) -> SignedAmount {
-        self.lines
-            .iter()
-            .fold(SignedAmount::ZERO, |sum, line| sum.checked_add(line.changes.revenue).unwrap_or(SignedAmount::MAX))
+    pub fn revenue(&self) -> Turnover {
+        self.lines.iter().fold(Turnover::ZERO, |sum, line| sum.plus(line.changes.revenue))
     }
 }
 
@@ -120,8 +121,4 @@ impl fmt::Display for Statement {
         }
         write!(f, "  {:<14} {:>6} {:>18} {:>18}", "closing", "", asset.format(self.closing), asset.format(self.held))
     }
-}
-
-fn overflow() -> Error {
-    Error::new(ErrorKind::Corrupt, "a statement's sum leaves its range")
 }

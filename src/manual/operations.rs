@@ -110,6 +110,8 @@
 //! | whose data must not lie together | a ledger each: a file in SQLite, a database in PostgreSQL |
 //!
 //! No budget spans accounts. Ids are the host's own: `tenant-7:user-12` keeps the tenants' names apart in one ledger.
+//! Ledgers may share the folder of a [spool](crate::LedgerBuilder::spool): each takes only what bears its id. That is
+//! drawn when the database is created; copies of a database have the same, and need folders of their own.
 //!
 //! An account has one asset for ever; whoever pays in two currencies has two accounts. Quote and charge in the account's
 //! asset ([`view`](crate::AccountHandle::view)), which need not be the ledger's default. Prices in another currency are
@@ -152,7 +154,9 @@
 //!
 //! Who should be told of a low balance, a debt, a budget at 80 % or credit that expires soon: feed
 //! [`Alerts`](crate::journal::Alerts) with every entry of the [feed](crate::Ledger::feed), in one process; it names each
-//! crossing once.
+//! crossing once. It remembers nothing across a restart: read the feed again from its beginning, or from the
+//! [oldest cursor](crate::Ledger::oldest_cursor) where the past was pruned, and pass on what is new to you. From there it
+//! knows an account's older lots and budgets once it has seen the account's next checkpoint.
 //!
 //! Run [`Ledger::audit`](crate::Ledger::audit) from time to time, and after every restore: it reads the whole ledger in
 //! one snapshot and names what does not agree. It keeps some 700 bytes a hold in memory meanwhile. Keep the [head](crate::model::Account::head) of each account's hash chain

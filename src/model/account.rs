@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AccountId, Amount, AmountOverflow, Asset, ChainHash, Lot, MINOR_UNITS_MAX, ModelName, Past, Policy, SignedAmount,
-    Timestamp,
+    Timestamp, Turnover,
 };
 
 /// What an account may do.
@@ -37,35 +37,35 @@ pub struct Limits {
     pub ceiling: Option<Amount>,
 }
 
-/// The seven ledger accounts behind every customer account, as totals or as the changes of one entry. Credit is
-/// positive; they always sum to zero.
+/// The seven ledger accounts behind every customer account, as totals, as the changes of one entry, or as the
+/// [`Turnover`] of many. Credit is positive; they always sum to zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Books {
+pub struct Books<T = SignedAmount> {
     /// Liability: what is not set aside. Negative: the customer owes.
-    pub available: SignedAmount,
+    pub available: T,
     /// Liability: set aside by open holds.
-    pub held: SignedAmount,
+    pub held: T,
     /// Income: the cost of what was used, in full.
-    pub revenue: SignedAmount,
+    pub revenue: T,
     /// Clearing: money that came in from outside, with a minus.
-    pub funding: SignedAmount,
+    pub funding: T,
     /// Contra revenue: promotional credit given, less what expired unused.
-    pub promotion: SignedAmount,
+    pub promotion: T,
     /// Income: paid credit that expired unused.
-    pub breakage: SignedAmount,
+    pub breakage: T,
     /// Contra revenue: cost that was not collected.
-    pub write_off: SignedAmount,
+    pub write_off: T,
     /// The part of `available` that is promotional.
-    pub available_promo: SignedAmount,
+    pub available_promo: T,
     /// The part of `held` that is promotional.
-    pub held_promo: SignedAmount,
+    pub held_promo: T,
     /// The part of `revenue` that is promotional.
-    pub revenue_promo: SignedAmount,
+    pub revenue_promo: T,
 }
 
-impl Books {
+impl<T: Copy> Books<T> {
     /// The columns in their canonical order: the seven ledger accounts, then the three promotional parts.
-    pub fn columns(&self) -> [SignedAmount; 10] {
+    pub fn columns(&self) -> [T; 10] {
         [
             self.available,
             self.held,
@@ -80,15 +80,8 @@ impl Books {
         ]
     }
 
-    /// The columns that holds change only where promotional money is in them: all but available, held and revenue.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) fn rest(&self) -> Self {
-        let (available, held, revenue) = Default::default();
-        Self { available, held, revenue, ..*self }
-    }
-
     /// The books with these columns, in canonical order.
-    pub fn from_columns(columns: [SignedAmount; 10]) -> Self {
+    pub fn from_columns(columns: [T; 10]) -> Self {
         let [
             available,
             held,
@@ -114,6 +107,15 @@ impl Books {
             revenue_promo,
         }
     }
+}
+
+impl Books {
+    /// The columns that holds change only where promotional money is in them: all but available, held and revenue.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn rest(&self) -> Self {
+        let (available, held, revenue) = Default::default();
+        Self { available, held, revenue, ..*self }
+    }
 
     /// The books after `changes`.
     ///
@@ -135,6 +137,18 @@ impl Books {
     /// Whether nothing moves.
     pub fn is_zero(&self) -> bool {
         self.columns().iter().all(|column| column.is_zero())
+    }
+}
+
+impl Books<Turnover> {
+    /// With the changes of one more entry.
+    #[must_use]
+    pub fn plus(&self, changes: &Books) -> Self {
+        let mut sums = self.columns();
+        for (sum, change) in sums.iter_mut().zip(changes.columns()) {
+            *sum = sum.plus(change.into());
+        }
+        Self::from_columns(sums)
     }
 }
 

@@ -158,9 +158,52 @@ impl SignedAmount {
     }
 }
 
+/// What any number of changes come to, in minor units: money that comes and goes again passes every bound in time.
+/// Serialised as a string of digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Turnover(i128);
+
+impl Turnover {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// The number of minor units.
+    pub const fn minor_units(self) -> i128 {
+        self.0
+    }
+
+    /// Whether this is zero.
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this is below zero.
+    pub const fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// The sum. It is exact: the numbers of entries do not reach so far that it could leave the range.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
 impl From<Amount> for SignedAmount {
     fn from(amount: Amount) -> Self {
         amount.signed()
+    }
+}
+
+impl From<Amount> for Turnover {
+    fn from(amount: Amount) -> Self {
+        Self(i128::from(amount.0))
+    }
+}
+
+impl From<SignedAmount> for Turnover {
+    fn from(amount: SignedAmount) -> Self {
+        Self(i128::from(amount.0))
     }
 }
 
@@ -178,6 +221,13 @@ impl fmt::Display for SignedAmount {
     }
 }
 
+impl fmt::Display for Turnover {
+    /// The bare number of minor units.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
@@ -185,6 +235,12 @@ impl Serialize for Amount {
 }
 
 impl Serialize for SignedAmount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Serialize for Turnover {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
-use super::amount::{Amount, AmountOverflow, MINOR_UNITS_MAX, SignedAmount};
+use super::amount::{Amount, AmountOverflow, MINOR_UNITS_MAX, SignedAmount, Turnover};
 
 /// An asset: a code and the number of decimals of its minor unit. `USD/9` counts billionths of a dollar.
 ///
@@ -149,8 +149,14 @@ impl Asset {
     }
 
     /// Prints an amount with all decimals of the scale, such as `0.250000000`; [`Asset::parse_signed`] reads it back.
-    pub fn format(&self, amount: impl Into<SignedAmount>) -> String {
-        self.to_decimal(amount).to_string()
+    pub fn format(&self, amount: impl Into<Turnover>) -> String {
+        let (units, scale) = (amount.into().minor_units(), usize::from(self.scale));
+        let sign = if units < 0 { "-" } else { "" };
+        let digits = format!("{:0width$}", units.unsigned_abs(), width = scale.saturating_add(1));
+        match digits.split_at_checked(digits.len().saturating_sub(scale)) {
+            Some((whole, decimals)) if !decimals.is_empty() => format!("{sign}{whole}.{decimals}"),
+            _ => format!("{sign}{digits}"),
+        }
     }
 
     /// The largest amount, for messages.
@@ -242,7 +248,10 @@ mod tests {
     fn printing_reads_back() {
         for units in [0, 1, -1, 999_999_999, 1_000_000_000, MINOR_UNITS_MAX, -MINOR_UNITS_MAX] {
             let amount = SignedAmount::new(units).unwrap();
-            assert_eq!(Asset::USD.parse_signed(&Asset::USD.format(amount)).unwrap(), amount);
+            for asset in ["USD/9", "USD/12", "USD/2", "JPY/0"].map(|asset| asset.parse::<Asset>().unwrap()) {
+                assert_eq!(asset.parse_signed(&asset.format(amount)).unwrap(), amount);
+                assert_eq!(asset.format(amount), asset.to_decimal(amount).to_string());
+            }
         }
     }
 

@@ -11,6 +11,7 @@
 //! | refund, correct | give back after settlement; replace the settled amount, compare and set | reverse |
 //! | [entry](Entry) | one row of the journal: one command that changed something | transaction |
 //! | [posting](Books) | signed change of one ledger account inside an entry; an entry's postings sum to zero | leg |
+//! | [turnover](Turnover) | what the postings of many entries come to: the one sum of money without a bound | |
 //! | [lot](Lot) | a part of an account's money with its own expiry, priority and class (paid or promotional) | grant, credit |
 //! | [budget](Budget) | a limit on spend, requests or tokens of a scope in a window | quota |
 //! | [cut](Past), [checkpoint](Checkpoint) | the entry up to which an account's past is archived, and how the account stood there | |
@@ -35,7 +36,7 @@ mod time;
 mod window;
 
 pub use account::{Account, Balance, Books, Limits, Status};
-pub use amount::{Amount, AmountOverflow, MINOR_UNITS_MAX, SignedAmount};
+pub use amount::{Amount, AmountOverflow, MINOR_UNITS_MAX, SignedAmount, Turnover};
 pub use asset::{Asset, ParseAmountError, ParseAssetError};
 pub use body::{Against, Body, BudgetBody, CloseBody, OpenBody, Pinned};
 pub use budget::{Budget, BudgetKey, BudgetWindow, Cap, Charged, Metric, Tally, WindowKey};
