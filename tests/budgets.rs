@@ -332,6 +332,17 @@ async fn restricted_lot_pays_for_its_tariff_and_is_swept() {
 }
 
 #[tokio::test]
+async fn scopes_of_a_direct_settlement_count_whatever_is_said_first() {
+    let alice = Ledger::open("memory:").await.unwrap().account("alice").unwrap();
+    alice.open().await.unwrap();
+    alice.deposit("opening", amount(100)).await.unwrap();
+    alice.set_budget(scope("team"), Window::TOTAL, Cap::Spend(amount(50))).await.unwrap();
+    alice.settle("a", amount(3)).scopes([scope("team")]).or_debit().await.unwrap();
+    alice.settle("b", amount(4)).or_debit().scopes([scope("team")]).await.unwrap();
+    assert_eq!(alice.budgets().await.unwrap()[0].left(), 50 - 3 - 4);
+}
+
+#[tokio::test]
 async fn affordable_output_heeds_budgets_and_restricted_lots() {
     let usd = Asset::USD;
     let alice = Ledger::open("memory:").await.unwrap().account("alice").unwrap();

@@ -107,6 +107,8 @@ pub struct CostCall<'a> {
     account: &'a AccountHandle,
     action: Result<Action>,
     asset: Option<Asset>,
+    /// Of a cost without a hold.
+    terms: Arc<Terms>,
 }
 
 impl<'a> CostCall<'a> {
@@ -125,7 +127,7 @@ impl<'a> CostCall<'a> {
             }
             Ok(action)
         });
-        Self { account, action: checked, asset: None }
+        Self { account, action: checked, asset: None, terms: Arc::default() }
     }
 
     /// As [`MoneyCall::asset`].
@@ -168,26 +170,20 @@ impl<'a> CostCall<'a> {
 
     /// What revenue of a cost without a hold is split by. For `debit`, and `settle` with [`CostCall::or_debit`].
     pub fn label(mut self, label: Label) -> Self {
-        self.with_terms(|terms| terms.label = Some(label));
+        Arc::make_mut(&mut self.terms).label = Some(label);
         self
     }
 
     /// What a cost without a hold counts towards. For `debit`, and `settle` with [`CostCall::or_debit`].
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
-        self.with_terms(|terms| terms.scopes = super::reserve::in_order(scopes));
+        Arc::make_mut(&mut self.terms).scopes = super::reserve::in_order(scopes);
         self
     }
 
     /// The model of a cost without a hold. For `debit`, and `settle` with [`CostCall::or_debit`].
     pub fn model(mut self, model: ModelName) -> Self {
-        self.with_terms(|terms| terms.model = Some(model));
+        Arc::make_mut(&mut self.terms).model = Some(model);
         self
-    }
-
-    fn with_terms(&mut self, change: impl FnOnce(&mut Terms)) {
-        if let Ok(Action::Settle { or_debit: Some(terms), .. } | Action::Debit { terms, .. }) = &mut self.action {
-            change(Arc::make_mut(terms));
-        }
     }
 }
 
@@ -195,7 +191,10 @@ impl<'a> IntoFuture for CostCall<'a> {
     type Output = Result<Receipt>;
     type IntoFuture = Answer<'a, Receipt>;
 
-    fn into_future(self) -> Self::IntoFuture {
+    fn into_future(mut self) -> Self::IntoFuture {
+        if let Ok(Action::Settle { or_debit: Some(terms), .. } | Action::Debit { terms, .. }) = &mut self.action {
+            *terms = self.terms;
+        }
         let receipt = self.action.map(|action| self.account.run_in(action, self.asset));
         Box::pin(async move { receipt?.await })
     }
