@@ -112,3 +112,36 @@ fn partial_extension_of_a_frozen_account_is_denied() {
     );
     assert_eq!(one.name(one.extend("h", 5, true)), "Ok", "what is held already is held");
 }
+
+/// The states of two holds.
+fn states(one: &One, holds: [&str; 2]) -> [HoldState; 2] {
+    holds.map(|name| one.hold(name).unwrap().state)
+}
+
+#[test]
+fn limit_per_hold_lapses_no_overdue_hold() {
+    let one = One::with(1000, Limits { hold: Some(amount(5)), ..Limits::default() }, Policy::default());
+    one.name(one.reserve("h", 5, None));
+    one.name(one.reserve("k", 5, None));
+    one.pass(70);
+    assert_eq!(one.name(one.reserve("i", 8, Some(1))), "CreatedPartial");
+    assert_eq!(states(&one, ["h", "k"]), [HoldState::Open; 2], "no lapse raises the limit");
+    assert_eq!(one.name(one.extend("i", 9, true)), "OkPartial");
+    assert_eq!(states(&one, ["h", "k"]), [HoldState::Open; 2]);
+    assert_eq!(one.name(one.renew("h")), "Ok", "its owner lost nothing");
+}
+
+#[test]
+fn no_more_holds_lapse_than_the_limit_per_hold_lets_through() {
+    // With one lapse there is more than the limit, and with the other deposit exactly as much.
+    for (deposit, others) in [(15, 5), (13, 5)] {
+        let limits = Limits { hold: Some(amount(8)), ..Limits::default() };
+        let one = One::with(deposit, limits, Policy::default());
+        one.name(one.reserve("h", others, None));
+        one.name(one.reserve("k", others, None));
+        one.pass(70);
+        assert_eq!(one.name(one.reserve("i", 12, Some(1))), "CreatedPartial");
+        assert_eq!(one.hold("i").unwrap().held, amount(8));
+        assert_eq!(states(&one, ["h", "k"]), [HoldState::Lapsed, HoldState::Open], "{deposit} deposited");
+    }
+}
