@@ -145,3 +145,14 @@ fn no_more_holds_lapse_than_the_limit_per_hold_lets_through() {
         assert_eq!(states(&one, ["h", "k"]), [HoldState::Lapsed, HoldState::Open], "{deposit} deposited");
     }
 }
+
+#[test]
+fn debit_above_the_ceiling_is_no_matter_of_funds() {
+    let one = One::with(50, Limits { ceiling: Some(amount(100)), ..Limits::default() }, Policy::default());
+    let refusal = one.run(one.debit("d", 1000)).answer.unwrap_err();
+    assert_eq!(refusal, Refusal::AboveCeiling { cost: amount(1000), ceiling: amount(100) });
+    let Action::Debit { hold, terms, measured, metadata, .. } = one.debit("d", 1000) else { unreachable!() };
+    let overridden = Action::Debit { hold, terms, measured, above_ceiling: true, metadata };
+    assert_eq!(one.name(overridden), "Denied", "who insists still needs the money");
+    assert_eq!(one.name(one.debit("d", 50)), "OkDirect");
+}

@@ -111,6 +111,8 @@ impl AccountModel {
         if let Some(hold) = self.holds.get(id) {
             return repeated(hold, said.used);
         }
+        // The ceiling asks whether it can be true, which comes before whether it can be paid.
+        believe(said, self.limits.ceiling.map(units))?;
         // Budgets count it and refuse nothing.
         let wish = Wish { more: said.used.0, already: 0, own: None, terms: Some(terms), is_gated: false };
         if let Err(denial) = self.room(at, wish)? {
