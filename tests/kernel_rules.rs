@@ -156,3 +156,15 @@ fn debit_above_the_ceiling_is_no_matter_of_funds() {
     assert_eq!(one.name(overridden), "Denied", "who insists still needs the money");
     assert_eq!(one.name(one.debit("d", 50)), "OkDirect");
 }
+
+#[test]
+fn repeated_debit_is_recognised_after_a_correction() {
+    let one = One::new(100);
+    assert_eq!(one.name(one.debit("d", 5)), "OkDirect");
+    assert_eq!(one.name(one.correct("d", "c", 5, 7)), "Ok");
+    assert_eq!(one.name(one.debit("d", 5)), "Replayed");
+    assert_eq!(one.name(one.settle("d", 5, true)), "Replayed");
+    assert_eq!(one.name(one.debit("d", 7)), "Replayed");
+    assert_eq!(one.name(one.debit("d", 6)), "Conflict");
+    assert_eq!(one.available(), 93);
+}
