@@ -4,10 +4,12 @@
 
 mod common;
 
-use common::one::{One, amount, operation, signed};
+use common::one::{One, amount, hold, measured, operation, signed};
 use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Batch, Command, Snapshot};
-use prepaid::model::{Against, EntryKind, HoldState, LedgerId, Limits, MINOR_UNITS_MAX, Policy, Quantity, Status};
+use prepaid::model::{
+    Against, Body, EntryKind, HoldState, LedgerId, Limits, MINOR_UNITS_MAX, OnLapse, Policy, Quantity, Status,
+};
 use prepaid::{DenialReason, Refusal};
 
 const HALF: i64 = MINOR_UNITS_MAX / 2;
@@ -167,4 +169,39 @@ fn repeated_debit_is_recognised_after_a_correction() {
     assert_eq!(one.name(one.debit("d", 7)), "Replayed");
     assert_eq!(one.name(one.debit("d", 6)), "Conflict");
     assert_eq!(one.available(), 93);
+}
+
+#[test]
+fn override_of_a_report_is_recorded_when_its_hold_is_closed_without_its_owner() {
+    let limits = Limits { ceiling: Some(amount(10)), ..Limits::default() };
+    let report =
+        |name: &str, units| Action::Report { hold: hold(name), measured: measured(units, 0), above_ceiling: true };
+    // What the last entry says: the cost, and whether an operator had to insist on it.
+    let last = |one: &One| match one.journal().last().unwrap().body().unwrap() {
+        Body::Close(close) => (close.cost.cost.minor_units(), close.above_ceiling),
+        other => panic!("{other:?}"),
+    };
+    let one = One::with(500, limits, Policy::default());
+    for name in ["h", "i", "j"] {
+        one.name(one.reserve(name, 5, None));
+    }
+    one.name(report("h", 50));
+    one.name(report("j", 10));
+    one.name(one.abandon("h"));
+    assert_eq!(last(&one), (50, true));
+    one.name(one.abandon("j"));
+    assert_eq!(last(&one), (10, false), "up to the ceiling everything is believed");
+    one.name(one.abandon("i"));
+    assert_eq!(last(&one), (0, false));
+    // The report comes when the hold has lapsed.
+    assert_eq!(one.name(report("i", 20)), "LeaseLost");
+    one.pass(200);
+    assert_eq!(one.name(one.seal("i")), "Sealed");
+    assert_eq!(last(&one), (20, true));
+
+    let one = One::with(500, limits, Policy { on_lapse: OnLapse::CaptureHeld, ..Policy::default() });
+    one.name(one.reserve("h", 50, None));
+    one.name(report("h", 20));
+    one.name(one.abandon("h"));
+    assert_eq!(last(&one), (50, false), "what was held, nobody reported");
 }
