@@ -199,6 +199,7 @@ impl AccountModel {
         if hold.refunded + amount > hold.captured {
             return Err(Refusal::ExceedsRefundable { left: amount_of(hold.captured - hold.refunded) });
         }
+        self.expire_lots(now)?;
         hold.refunded += amount;
         self.give_refund(now, &mut hold, amount);
         self.holds.insert(id.clone(), hold);
