@@ -4,10 +4,12 @@
 
 mod common;
 
-use common::one::{One, amount, operation, signed};
+use common::one::{One, amount, hold, measured, operation, signed};
 use prepaid::clock::Clock;
 use prepaid::kernel::{Action, Batch, Command, Snapshot};
-use prepaid::model::{Against, EntryKind, HoldState, LedgerId, Limits, MINOR_UNITS_MAX, Policy, Quantity, Status};
+use prepaid::model::{
+    Against, Body, EntryKind, HoldState, LedgerId, Limits, MINOR_UNITS_MAX, OnLapse, Policy, Quantity, Status,
+};
 use prepaid::{DenialReason, Refusal};
 
 const HALF: i64 = MINOR_UNITS_MAX / 2;
@@ -111,4 +113,95 @@ fn partial_extension_of_a_frozen_account_is_denied() {
         "a frozen account gives nothing: {answer:?}"
     );
     assert_eq!(one.name(one.extend("h", 5, true)), "Ok", "what is held already is held");
+}
+
+/// The states of two holds.
+fn states(one: &One, holds: [&str; 2]) -> [HoldState; 2] {
+    holds.map(|name| one.hold(name).unwrap().state)
+}
+
+#[test]
+fn limit_per_hold_lapses_no_overdue_hold() {
+    let one = One::with(1000, Limits { hold: Some(amount(5)), ..Limits::default() }, Policy::default());
+    one.name(one.reserve("h", 5, None));
+    one.name(one.reserve("k", 5, None));
+    one.pass(70);
+    assert_eq!(one.name(one.reserve("i", 8, Some(1))), "CreatedPartial");
+    assert_eq!(states(&one, ["h", "k"]), [HoldState::Open; 2], "no lapse raises the limit");
+    assert_eq!(one.name(one.extend("i", 9, true)), "OkPartial");
+    assert_eq!(states(&one, ["h", "k"]), [HoldState::Open; 2]);
+    assert_eq!(one.name(one.renew("h")), "Ok", "its owner lost nothing");
+}
+
+#[test]
+fn no_more_holds_lapse_than_the_limit_per_hold_lets_through() {
+    // With one lapse there is more than the limit, and with the other deposit exactly as much.
+    for (deposit, others) in [(15, 5), (13, 5)] {
+        let limits = Limits { hold: Some(amount(8)), ..Limits::default() };
+        let one = One::with(deposit, limits, Policy::default());
+        one.name(one.reserve("h", others, None));
+        one.name(one.reserve("k", others, None));
+        one.pass(70);
+        assert_eq!(one.name(one.reserve("i", 12, Some(1))), "CreatedPartial");
+        assert_eq!(one.hold("i").unwrap().held, amount(8));
+        assert_eq!(states(&one, ["h", "k"]), [HoldState::Lapsed, HoldState::Open], "{deposit} deposited");
+    }
+}
+
+#[test]
+fn debit_above_the_ceiling_is_no_matter_of_funds() {
+    let one = One::with(50, Limits { ceiling: Some(amount(100)), ..Limits::default() }, Policy::default());
+    let refusal = one.run(one.debit("d", 1000)).answer.unwrap_err();
+    assert_eq!(refusal, Refusal::AboveCeiling { cost: amount(1000), ceiling: amount(100) });
+    let Action::Debit { hold, terms, measured, metadata, .. } = one.debit("d", 1000) else { unreachable!() };
+    let overridden = Action::Debit { hold, terms, measured, above_ceiling: true, metadata };
+    assert_eq!(one.name(overridden), "Denied", "who insists still needs the money");
+    assert_eq!(one.name(one.debit("d", 50)), "OkDirect");
+}
+
+#[test]
+fn repeated_debit_is_recognised_after_a_correction() {
+    let one = One::new(100);
+    assert_eq!(one.name(one.debit("d", 5)), "OkDirect");
+    assert_eq!(one.name(one.correct("d", "c", 5, 7)), "Ok");
+    assert_eq!(one.name(one.debit("d", 5)), "Replayed");
+    assert_eq!(one.name(one.settle("d", 5, true)), "Replayed");
+    assert_eq!(one.name(one.debit("d", 7)), "Replayed");
+    assert_eq!(one.name(one.debit("d", 6)), "Conflict");
+    assert_eq!(one.available(), 93);
+}
+
+#[test]
+fn override_of_a_report_is_recorded_when_its_hold_is_closed_without_its_owner() {
+    let limits = Limits { ceiling: Some(amount(10)), ..Limits::default() };
+    let report =
+        |name: &str, units| Action::Report { hold: hold(name), measured: measured(units, 0), above_ceiling: true };
+    // What the last entry says: the cost, and whether an operator had to insist on it.
+    let last = |one: &One| match one.journal().last().unwrap().body().unwrap() {
+        Body::Close(close) => (close.cost.cost.minor_units(), close.above_ceiling),
+        other => panic!("{other:?}"),
+    };
+    let one = One::with(500, limits, Policy::default());
+    for name in ["h", "i", "j"] {
+        one.name(one.reserve(name, 5, None));
+    }
+    one.name(report("h", 50));
+    one.name(report("j", 10));
+    one.name(one.abandon("h"));
+    assert_eq!(last(&one), (50, true));
+    one.name(one.abandon("j"));
+    assert_eq!(last(&one), (10, false), "up to the ceiling everything is believed");
+    one.name(one.abandon("i"));
+    assert_eq!(last(&one), (0, false));
+    // The report comes when the hold has lapsed.
+    assert_eq!(one.name(report("i", 20)), "LeaseLost");
+    one.pass(200);
+    assert_eq!(one.name(one.seal("i")), "Sealed");
+    assert_eq!(last(&one), (20, true));
+
+    let one = One::with(500, limits, Policy { on_lapse: OnLapse::CaptureHeld, ..Policy::default() });
+    one.name(one.reserve("h", 50, None));
+    one.name(report("h", 20));
+    one.name(one.abandon("h"));
+    assert_eq!(last(&one), (50, false), "what was held, nobody reported");
 }

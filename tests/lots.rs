@@ -16,9 +16,10 @@ use std::time::Duration;
 use common::checked::Checked;
 use common::one::{One, amount, hold, measured, operation, signed};
 use common::random::Random;
+use prepaid::clock::Clock;
 use prepaid::kernel::Action;
 use prepaid::model::{
-    Against, CallToken, HoldState, Lease, Limits, LotClass, LotTerms, ModelName, Overrun, Policy, Terms,
+    Against, CallToken, EntryKind, HoldState, Lease, Limits, LotClass, LotTerms, ModelName, Overrun, Policy, Terms,
 };
 use prepaid::testing::HoldModel;
 use prepaid::{Refusal, Timestamp};
@@ -242,4 +243,24 @@ fn histories(seed: u64, cases: impl Iterator<Item = u64>) -> BTreeMap<&'static s
         }
     }
     met
+}
+
+#[test]
+fn refund_writes_the_end_of_an_expired_lot_first() {
+    let one = One::new(100);
+    let mut terms = LotTerms::default();
+    terms.class = LotClass::Promotional;
+    terms.expiry = Some(Timestamp::from_micros(one.clock.now().as_micros() + 50 * SECOND));
+    terms.priority = 1;
+    one.name(one.grant("g", 10, terms));
+    one.name(one.settle("h", 6, true));
+    one.pass(60);
+    let before = one.journal().len();
+    assert_eq!(one.name(one.refund("h", "r", 7)), "ExceedsRefundable");
+    assert_eq!(one.journal().len(), before, "what is refused writes nothing");
+    assert_eq!(one.name(one.refund("h", "r", 2)), "Ok");
+    let kinds: Vec<_> = one.journal().iter().skip(before).map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [EntryKind::LotExpiry, EntryKind::Refund]);
+    assert_eq!(one.available(), 102, "the four left over are gone, the two refunded are in a new lot");
+    assert!(one.audit().is_clean());
 }

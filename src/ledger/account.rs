@@ -107,6 +107,10 @@ impl AccountHandle {
     /// Adds `amount` (or takes it, below zero) against a named ledger account, for a reason, once per `key`: a
     /// chargeback, goodwill, a bank's correction. May leave a debt.
     ///
+    /// It moves the base lot, which is paid money without expiry, whatever it is against: an amount added against
+    /// [`Against::Promotion`] repays debt and can be withdrawn. For money that must not be withdrawn, use
+    /// [`AccountHandle::grant`] with [`LotClass::Promotional`](crate::model::LotClass::Promotional).
+    ///
     /// # Errors
     /// As [`AccountHandle::deposit`].
     pub fn adjust(&self, key: impl AsRef<str>, amount: SignedAmount, against: Against, reason: &str) -> MoneyCall<'_> {

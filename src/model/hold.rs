@@ -164,7 +164,7 @@ pub struct Hold {
     pub reported: Quantity,
     /// What it costs until somebody says better; only while it is lapsed.
     pub provisional: Quantity,
-    /// The owner's first settlement.
+    /// The owner's first settlement, or the debit that made it.
     pub settled_as: Option<Quantity>,
     /// What it cost, once that is final.
     pub actual: Option<Quantity>,

@@ -102,7 +102,7 @@ fn closed(before: &Hold, closing: &Closing<'_>, captured: Amount, now: Timestamp
         held: Amount::ZERO,
         held_at_close: before.held.max(before.held_at_close),
         provisional: if lapsed { closing.cost } else { Quantity::ZERO },
-        settled_as: if closing.kind == EntryKind::Settle { Some(closing.cost) } else { before.settled_as },
+        settled_as: if is_settlement(closing.kind) { Some(closing.cost) } else { before.settled_as },
         actual: (!lapsed).then_some(closing.cost),
         captured,
         written_off: closing.cost.cost.saturating_sub(captured),
@@ -110,6 +110,11 @@ fn closed(before: &Hold, closing: &Closing<'_>, captured: Amount, now: Timestamp
         due: lapsed.then(|| now.saturating_add(before.policy.lease.late)),
         ..before.clone()
     }
+}
+
+/// Whether an entry's cost is the owner's own word: said again, it is a repetition, whatever was corrected since.
+fn is_settlement(kind: EntryKind) -> bool {
+    matches!(kind, EntryKind::Settle | EntryKind::Debit)
 }
 
 /// Available h + pc + px - c - x, held -h, revenue b - pc - pw, write-off pw - (b - c), breakage and promotion x - px;

@@ -44,6 +44,8 @@ fn refund(draft: &mut Draft<'_>, hold: &Hold, amount: Amount, details: Details<'
     if amount > left {
         return Err(Refusal::ExceedsRefundable { left }.into());
     }
+    // Before money goes back to them: what nobody swept ended before this.
+    draft.expire_lots()?;
 
     // From here on the command must succeed.
     let refunded = hold.refunded.checked_add(amount).map_err(|_| Refusal::TotalTooLarge)?;

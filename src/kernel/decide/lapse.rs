@@ -48,7 +48,7 @@ pub(super) fn seal(draft: &mut Draft<'_>, named: Named<'_>) -> Result<Outcome, S
         OnLapse::CaptureReported => hold.provisional.max(hold.reported),
         OnLapse::Release | OnLapse::CaptureHeld => hold.provisional,
     };
-    let sealed = close(draft, &hold, Closing::new(EntryKind::Seal, HoldState::Sealed, cost), false)?;
+    let sealed = close(draft, &hold, unattended(&hold, EntryKind::Seal, HoldState::Sealed, cost), false)?;
     draft.update_hold(sealed);
     Ok(Outcome::Sealed)
 }
@@ -65,9 +65,17 @@ pub(super) fn close_provisionally(draft: &mut Draft<'_>, hold: &Hold, kind: Entr
         OnLapse::CaptureReported => hold.reported,
         OnLapse::CaptureHeld => Quantity { cost: hold.held.max(hold.reported.cost), tokens: hold.reported.tokens },
     };
-    let lapsed = close(draft, hold, Closing::new(kind, HoldState::Lapsed, cost), false)?;
+    let lapsed = close(draft, hold, unattended(hold, kind, HoldState::Lapsed, cost), false)?;
     draft.update_hold(lapsed);
     Ok(())
+}
+
+/// A closing that goes by what was reported, if by anything.
+fn unattended(hold: &Hold, kind: EntryKind, state: HoldState, cost: Quantity) -> Closing<'static> {
+    // A report writes no entry, and only an operator's override lets one past the ceiling: here it is recorded.
+    let is_reported = cost.cost <= hold.reported.cost;
+    let above_ceiling = is_reported && hold.ceiling.is_some_and(|ceiling| cost.cost > ceiling);
+    Closing { above_ceiling, ..Closing::new(kind, state, cost) }
 }
 
 fn closable_at(hold: &Hold) -> Timestamp {

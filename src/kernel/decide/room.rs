@@ -35,13 +35,13 @@ struct Bound {
 ///
 /// Where it is not all, overdue holds of the account are lapsed first, oldest deadline first, until it is or none is
 /// left. Those lapses stay in the draft: they are dropped with it if the command is refused after all. The same goes
-/// for lots that expired: their end is written first.
+/// for lots that expired: their end is written first. Nothing lapses for a bound that no lapse can move.
 pub(super) fn grantable(draft: &mut Draft<'_>, wish: Wish<'_>) -> Result<Result<Amount, Denial>, Stop> {
     draft.expire_lots()?;
     let Some(mut tightest) = bound(draft, wish)? else {
         return Ok(Ok(wish.more));
     };
-    if matches!(tightest.reason, DenialReason::Frozen | DenialReason::Closed) {
+    if !gives_way(tightest.reason) {
         return denial(draft, wish, tightest).map(Err);
     }
     for hold in overdue(draft, wish.own)? {
@@ -50,8 +50,19 @@ pub(super) fn grantable(draft: &mut Draft<'_>, wish: Wish<'_>) -> Result<Result<
             Some(bound) => tightest = bound,
             None => return Ok(Ok(wish.more)),
         }
+        if !gives_way(tightest.reason) {
+            break;
+        }
     }
     denial(draft, wish, tightest).map(Err)
+}
+
+/// Whether lapsing a hold may move a bound.
+fn gives_way(reason: DenialReason) -> bool {
+    match reason {
+        DenialReason::Funds | DenialReason::Budget | DenialReason::OpenHolds | DenialReason::HeldTooLarge => true,
+        DenialReason::HoldTooLarge | DenialReason::Frozen | DenialReason::Closed => false,
+    }
 }
 
 /// The tightest bound a wish runs into; none if the wish fits.
@@ -67,9 +78,10 @@ fn bound(draft: &mut Draft<'_>, wish: Wish<'_>) -> Result<Option<Bound>, Stop> {
         return none_left(DenialReason::OpenHolds);
     }
     let held = draft.account.books.held.positive_part();
+    // The first of those that leave the same is the tightest: the one that does not give way.
     let bounds = [
-        (DenialReason::Funds, Some(draft.spendable(wish.model)?)),
         (DenialReason::HoldTooLarge, limits.hold.map(|max| max.saturating_sub(wish.already).signed())),
+        (DenialReason::Funds, Some(draft.spendable(wish.model)?)),
         (DenialReason::HeldTooLarge, limits.held.map(|max| max.saturating_sub(held).signed())),
     ];
     let set = bounds.into_iter().filter_map(|(reason, left)| Some((reason, left?)));

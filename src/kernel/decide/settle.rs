@@ -19,6 +19,7 @@ pub(super) fn settle(
 ) -> Result<Outcome, Stop> {
     let Some(hold) = draft.named_hold(named.key, named.id)? else {
         let terms = or_debit.ok_or(Refusal::UnknownHold)?;
+        used.believable(draft.account.limits.ceiling)?;
         return direct(draft, named, terms, EntryKind::Settle, used);
     };
     let outcome = match hold.state {
@@ -47,6 +48,8 @@ pub(super) fn debit(
             HoldState::Settled | HoldState::Released | HoldState::Sealed => Ok(repeated(&hold, used)?),
         };
     }
+    // A cost nobody believes is told as that, not as one that is too dear.
+    used.believable(draft.account.limits.ceiling)?;
     // Budgets count it and refuse nothing.
     let (model, asking) = (terms.model.as_ref(), Asking::Nothing);
     let wish = Wish { more: used.measured.quantity.cost, already: Amount::ZERO, own: None, model, asking };
@@ -57,7 +60,7 @@ pub(super) fn debit(
     }
 }
 
-/// Charges a cost under a name no hold has.
+/// Charges a cost that is believed under a name no hold has.
 fn direct(
     draft: &mut Draft<'_>,
     named: Named<'_>,
@@ -65,7 +68,6 @@ fn direct(
     kind: EntryKind,
     used: Used<'_>,
 ) -> Result<Outcome, Stop> {
-    used.believable(draft.account.limits.ceiling)?;
     let mut hold = blank(draft, named.id, named.key, Some(Arc::clone(terms)), None);
     hold.direct = true;
     hold.windows = draft.windows_of(&terms.scopes)?;

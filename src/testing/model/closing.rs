@@ -98,7 +98,8 @@ impl AccountModel {
         self.close(now, id, hold, HoldState::Lapsed, cost)
     }
 
-    /// Makes room for a wish by lapsing overdue holds, oldest deadline first; says what is in the way if it cannot.
+    /// Makes room for a wish by lapsing overdue holds, oldest deadline first; says what is in the way if it cannot. How
+    /// large one hold may be does not depend on others: none lapses for that.
     pub(super) fn room(&mut self, at: Moment, wish: Wish<'_>) -> Result<Result<(), Denial>, Refusal> {
         self.expire_lots(at.now)?;
         if self.status == Status::Active {
@@ -109,7 +110,7 @@ impl AccountModel {
             let mut order: Vec<_> = found.map(|(id, hold)| (hold.deadline, hold.number, id.clone())).collect();
             order.sort();
             for (_, _, id) in order {
-                if self.obstacle(at.now, wish).is_none() {
+                if self.obstacle(at.now, wish).is_none_or(|found| found.reason == DenialReason::HoldTooLarge) {
                     break;
                 }
                 if let Some(hold) = self.holds.get(&id).cloned() {
@@ -140,10 +141,12 @@ impl AccountModel {
         let mut tightest = Obstacle::new(DenialReason::Funds, self.spendable_at(now, model));
         let hold = self.limits.hold.map(|most| (units(most) - wish.already).max(0));
         let held = self.limits.held.map(|most| (units(most) - self.totals().held).max(0));
-        for (reason, bound) in [(DenialReason::HoldTooLarge, hold), (DenialReason::HeldTooLarge, held)] {
-            if let Some(left) = bound.filter(|left| *left < tightest.left) {
-                tightest = Obstacle::new(reason, left);
-            }
+        // Enough money would not help where the hold may not be larger.
+        if let Some(left) = hold.filter(|left| *left <= tightest.left) {
+            tightest = Obstacle::new(DenialReason::HoldTooLarge, left);
+        }
+        if let Some(left) = held.filter(|left| *left < tightest.left) {
+            tightest = Obstacle::new(DenialReason::HeldTooLarge, left);
         }
         let money = Some(tightest).filter(|money| wish.more > money.left);
         // Where both leave the same it is the money.

@@ -95,7 +95,7 @@ impl AccountModel {
     pub(super) fn settle(&mut self, now: i128, id: &HoldId, said: Said, or_debit: Option<&Terms>) -> Step {
         let Some(hold) = self.holds.get(id).cloned() else {
             let terms = or_debit.ok_or(Refusal::UnknownHold)?;
-            return self.direct(now, id, terms, said, true);
+            return self.direct(now, id, terms, said);
         };
         if hold.is_final() {
             return repeated(&hold, said.used);
@@ -111,6 +111,8 @@ impl AccountModel {
         if let Some(hold) = self.holds.get(id) {
             return repeated(hold, said.used);
         }
+        // The ceiling asks whether it can be true, which comes before whether it can be paid.
+        believe(said, self.limits.ceiling.map(units))?;
         // Budgets count it and refuse nothing.
         let wish = Wish { more: said.used.0, already: 0, own: None, terms: Some(terms), is_gated: false };
         if let Err(denial) = self.room(at, wish)? {
@@ -119,14 +121,14 @@ impl AccountModel {
         if self.base() < 0 {
             return Err(Refusal::InDebt);
         }
-        self.direct(at.now, id, terms, said, false)
+        self.direct(at.now, id, terms, said)
     }
 
-    pub(super) fn direct(&mut self, now: i128, id: &HoldId, terms: &Terms, said: Said, settled: bool) -> Step {
+    pub(super) fn direct(&mut self, now: i128, id: &HoldId, terms: &Terms, said: Said) -> Step {
         let hold = HoldModel { direct: true, ..self.fresh(now, Some(terms.clone()), None) };
         believe(said, hold.ceiling)?;
         let windows = self.windows_of(now, &terms.scopes);
-        let hold = HoldModel { settled_as: settled.then_some(said.used), windows, ..hold };
+        let hold = HoldModel { settled_as: Some(said.used), windows, ..hold };
         self.close(now, id, hold, HoldState::Settled, said.used)?;
         Ok(Outcome::OkDirect)
     }
@@ -197,6 +199,7 @@ impl AccountModel {
         if hold.refunded + amount > hold.captured {
             return Err(Refusal::ExceedsRefundable { left: amount_of(hold.captured - hold.refunded) });
         }
+        self.expire_lots(now)?;
         hold.refunded += amount;
         self.give_refund(now, &mut hold, amount);
         self.holds.insert(id.clone(), hold);
