@@ -7,7 +7,8 @@
 //! # What is reported
 //!
 //! The provider's last word, if it comes, split into disjoint classes. Its `total` decides what includes what: whether
-//! the output includes reasoning, and the input audio and cache. Without a total the API's own convention holds.
+//! the output includes reasoning, and the input audio and cache. Without a total the API's own convention holds. Perplexity's
+//! deep research reasons beside its output, and outside of its total.
 //!
 //! | API | Usage comes | Input includes caches | Output includes reasoning | Final when |
 //! |---|---|---|---|---|
