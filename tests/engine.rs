@@ -413,6 +413,18 @@ async fn close_records_what_streams_past_the_deadline_have_used() {
 }
 
 #[tokio::test]
+async fn sweeper_ends_with_the_ledger_whoever_keeps_a_handle() {
+    let scene = Scene::with(|builder| builder.sweep_every(Some(Duration::from_secs(1)))).await;
+    scene.store.fail_reads(u64::MAX, StoreErrorKind::Unavailable);
+    scene.minutes(1).await;
+    let before = scene.store.faults();
+    assert!(before > 0, "it looked for what is due");
+    scene.ledger.close(Duration::ZERO).await.unwrap();
+    scene.minutes(1).await;
+    assert_eq!(scene.store.faults(), before);
+}
+
+#[tokio::test]
 async fn bucket_that_is_not_there_has_no_accounts() {
     let ledger = Scene::new().await.ledger;
     let named = async |bucket| ledger.accounts(bucket, 0, 10).await.unwrap().into_iter().map(|found| found.id);

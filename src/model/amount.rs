@@ -172,16 +172,6 @@ impl Turnover {
         self.0
     }
 
-    /// Whether this is zero.
-    pub const fn is_zero(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether this is below zero.
-    pub const fn is_negative(self) -> bool {
-        self.0 < 0
-    }
-
     /// The sum. It is exact: the numbers of entries do not reach so far that it could leave the range.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
