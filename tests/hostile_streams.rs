@@ -84,11 +84,22 @@ fn count(report: &UsageReport, class: TokenClass) -> Option<u64> {
 
 #[test]
 fn stream_that_breaks_off_ahead_of_its_text_has_delivered_none() {
-    let azure = r#"data: {"object":"chat.completion.chunk","choices":[],"prompt_filter_results":[]}"#;
-    let begun = r#"data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}"#;
-    for stream in [&format!("{azure}\n\n"), &format!("{begun}\n\n"), &begun[..40]] {
-        let report = observed(Api::OpenAiChat, stream.as_bytes());
-        assert!(!report.remarks.contains(&Remark::UnreadableEvent), "{stream}: {report:?}");
+    let begun = [
+        (Api::OpenAiChat, r#"{"object":"chat.completion.chunk","choices":[],"prompt_filter_results":[]}"#),
+        (Api::OpenAiChat, r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}]}"#),
+        (Api::OpenAiResponses, r#"{"type":"response.created","response":{"object":"response"}}"#),
+        (Api::Anthropic, r#"{"type":"message_start","message":{"content":[]}}"#),
+        (Api::Gemini, r#"{"candidates":[{"content":{"parts":[],"role":"model"}}]}"#),
+        (Api::BedrockConverse, r#"{"p":"abc","role":"assistant"}"#),
+        (Api::Cohere, r#"{"type":"message-start","delta":{"message":{"role":"assistant","content":[]}}}"#),
+        (Api::Ollama, r#"{"message":{"role":"assistant","content":""},"done":false}"#),
+    ];
+    for (api, event) in begun {
+        let line = if api == Api::Ollama { format!("{event}\n") } else { format!("data: {event}\n\n") };
+        let halves = [&line[..line.len() / 2], &line].map(|stream| observed(api, stream.as_bytes()));
+        let whole = &halves[1];
+        assert!(!whole.remarks.contains(&Remark::UnreadableEvent), "{event}: {whole:?}");
+        assert!(!halves[0].remarks.contains(&Remark::UnreadableEvent), "half of {event}: {:?}", halves[0]);
     }
 }
 

@@ -29,6 +29,11 @@ struct Envelope<'a> {
     /// The event itself, in Base64.
     #[serde(borrow, default)]
     bytes: Text<'a>,
+    /// A message begins. Others that say so say their event's `type` too.
+    #[serde(default)]
+    role: Present,
+    #[serde(default, rename = "type")]
+    kind: Present,
     #[serde(default, rename = "contentBlockIndex")]
     index: Scalar<u64>,
     #[serde(borrow, default)]
@@ -233,7 +238,8 @@ fn named(event: &Envelope<'_>, tally: &mut Tally) -> Option<usize> {
 }
 
 fn read(event: &Envelope<'_>, tally: &mut Tally) {
-    if event.index.0.is_some() || event.output.0.is_some() {
+    let begins = event.role.0 && !event.kind.0;
+    if begins || event.index.0.is_some() || event.output.0.is_some() {
         tally.recognised();
     }
     let index = event.index.0.unwrap_or(0);
